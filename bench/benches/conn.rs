@@ -1,0 +1,2 @@
+//! The machine alone.
+fn main() {}

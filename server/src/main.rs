@@ -1,0 +1,2 @@
+//! The program: nothing yet.
+fn main() {}

@@ -1,0 +1,5 @@
+//! The one integration-test binary.
+//!
+//! - `walk`: every reachable state of the machine, and the promise in each of them.
+
+mod walk;
