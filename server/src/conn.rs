@@ -431,7 +431,9 @@ impl Conn {
             Some(Outcome::Expired) if self.fin == Fin::Sent => Op::Close,
             // Bytes may be owed or unread: the peer must not take this for a complete echo.
             Some(Outcome::Expired) => Op::Reset,
-            Some(Outcome::Faulted(Fault::Aborted | Fault::TimedOut | Fault::Cancelled | Fault::Local)) => Op::Reset,
+            Some(Outcome::Faulted(Fault::Aborted | Fault::TimedOut | Fault::Cancelled | Fault::Local)) => {
+                Op::Reset
+            }
             Some(Outcome::Graceful) | None => unreachable!("aborting without a cause"),
         }
     }

@@ -1,2 +1,114 @@
-//! The program: nothing yet.
-fn main() {}
+//! The program: parse, start, wait for signals, join, print, exit code.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use finwait_server::check::check;
+use finwait_server::config::{Cli, Command, Config, Serve};
+use finwait_server::metrics::Tally;
+use finwait_server::server::{Server, StartError};
+use finwait_server::sys;
+use serde_json::json;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const EXPIRED: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Check(probe)) => match check(&probe.addr, probe.timeout) {
+            Ok(times) => {
+                say(&times);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(FAILED, &why),
+        },
+        None => serve(cli.serve),
+    }
+}
+
+fn serve(serve: Serve) -> ExitCode {
+    log_from(serve.log_level);
+    let json = serve.json;
+    let config = Config::from(serve);
+    match sys::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!("up to {limit} descriptors"),
+        Err(error) => tracing::warn!("the descriptor limit cannot be raised: {error}"),
+    }
+    let server = match Server::start(&config) {
+        Ok(server) => server,
+        Err(error @ StartError::Engine(_)) => return fail(USAGE, &error),
+        Err(error @ (StartError::Listen(..) | StartError::Worker(_))) => return fail(FAILED, &error),
+    };
+    let handle = server.handle();
+    let on_signal = move || if handle.is_draining() { handle.expire() } else { handle.drain() };
+    if let Err(error) = sys::on_termination(on_signal) {
+        return fail(FAILED, &format!("signals cannot be caught: {error}"));
+    }
+    for addr in server.addrs() {
+        if json {
+            say(&json!({ "event": "listening", "addr": addr, "engine": server.engine().name() }));
+        } else {
+            say(&format!("listening on {addr}"));
+        }
+    }
+    match server.join() {
+        Ok(tally) => {
+            say(&if json { json!(tally).to_string() } else { lines(&tally) });
+            if tally.expired_in_drain > 0 { ExitCode::from(EXPIRED) } else { ExitCode::SUCCESS }
+        }
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn lines(tally: &Tally) -> String {
+    format!(
+        "accepted {}: graceful {}, reset {}, aborted {}, expired {} ({} by the drain), shutdown_failed {}\n\
+         bytes: received {}, owed {}, echoed {}, discarded {}\n\
+         drained in {:?}",
+        tally.accepted,
+        tally.graceful,
+        tally.reset,
+        tally.aborted,
+        tally.expired,
+        tally.expired_in_drain,
+        tally.shutdown_failed,
+        tally.bytes_received,
+        tally.bytes_owed,
+        tally.bytes_echoed,
+        tally.bytes_discarded,
+        Duration::from_nanos(tally.drain_ns),
+    )
+}
+
+/// Prints a result. A reader that went away must not take the server with it.
+fn say(line: &impl Display) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        complain(&format!("cannot write to stdout: {error}; it said: {line}"));
+    }
+}
+
+fn fail(code: u8, why: &impl Display) -> ExitCode {
+    complain(why);
+    ExitCode::from(code)
+}
+
+fn complain(why: &impl Display) {
+    // There is nowhere left to say that stderr is closed.
+    let _ = writeln!(io::stderr(), "finwait-server: {why}");
+}
+
+fn log_from(level: tracing_subscriber::filter::LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_target(false)
+        // A closed stderr must not make logging panic.
+        .log_internal_errors(false)
+        .init();
+}

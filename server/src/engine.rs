@@ -1,0 +1,128 @@
+//! The engines, and which of them runs here. The only place, with `sys`, that knows operating systems apart.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use crate::listener::Source;
+use crate::worker::{Ready, Settings};
+
+pub mod mio;
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the ring, its buffers and its entries are raw memory shared with the kernel")]
+pub mod uring;
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// io_uring, through the raw crate: Linux 5.19 and later, best from 6.12 on.
+    Uring,
+    /// Readiness through mio: epoll, kqueue.
+    Mio,
+}
+
+/// Which engine is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EngineChoice {
+    /// The best one that works here.
+    #[default]
+    Auto,
+    /// This one or none.
+    Forced(EngineKind),
+}
+
+/// How an engine runs one worker, from setting itself up to the last close.
+pub type Run = fn(Vec<Source>, &Settings, &Ready) -> io::Result<()>;
+
+/// What was chosen, and what was learnt on the way.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The engine.
+    pub kind: EngineKind,
+    /// Why it is not the best one, with the remedy.
+    pub fallback: Option<String>,
+}
+
+/// An engine was forced that cannot run here.
+#[derive(Debug)]
+pub struct Unavailable(String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Chooses by trying: a kernel's version says nothing about its sandbox.
+///
+/// # Errors
+/// When an engine is forced that cannot run.
+pub fn choose(choice: EngineChoice) -> Result<Chosen, Unavailable> {
+    match choice {
+        EngineChoice::Forced(kind) => {
+            probe(kind).map_err(Unavailable)?;
+            Ok(Chosen { kind, fallback: None })
+        }
+        EngineChoice::Auto => Ok(match probe(EngineKind::Uring) {
+            Ok(()) => Chosen { kind: EngineKind::Uring, fallback: None },
+            Err(why) => Chosen { kind: EngineKind::Mio, fallback: Some(why) },
+        }),
+    }
+}
+
+/// The table from kind to engine.
+#[must_use]
+pub fn run(kind: EngineKind) -> Run {
+    match kind {
+        #[cfg(target_os = "linux")]
+        EngineKind::Uring => uring::run,
+        #[cfg(not(target_os = "linux"))]
+        EngineKind::Uring => |_, _, ready| {
+            ready.tell(Err(io::ErrorKind::Unsupported.into()));
+            Ok(())
+        },
+        EngineKind::Mio => mio::run,
+    }
+}
+
+fn probe(kind: EngineKind) -> Result<(), String> {
+    match kind {
+        #[cfg(target_os = "linux")]
+        EngineKind::Uring => uring::probe().map_err(|why| why.to_string()),
+        #[cfg(not(target_os = "linux"))]
+        EngineKind::Uring => Err("io_uring is there on Linux only; use --engine mio".to_owned()),
+        EngineKind::Mio => Ok(()),
+    }
+}
+
+impl EngineKind {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Mio => "mio",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Forced(EngineKind::Uring)),
+            "mio" => Ok(Self::Forced(EngineKind::Mio)),
+            _ => Err("one of auto, uring, mio is expected".to_owned()),
+        }
+    }
+}

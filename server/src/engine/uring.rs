@@ -1,0 +1,548 @@
+//! The fast engine on Linux: one io_uring per worker, buffers leased from the ring only while their bytes are owed.
+//!
+//! Accepting is one multishot operation. A receive takes a provided buffer only when there is something to put in
+//! it, and the bytes are sent from where they lie. A send never waits inside the kernel: when the socket is full the
+//! engine polls for room instead, so that while a slow reader is waited for, its bytes can move out of the shared
+//! buffers into memory of its own. `shutdown` is a plain system call: IORING_OP_SHUTDOWN always takes the detour
+//! through a kernel thread.
+
+mod accept;
+mod bytes;
+mod pool;
+mod probe;
+mod ring;
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{cqueue, opcode, squeue};
+use socket2::SockRef;
+
+use self::accept::Door;
+use self::bytes::Bytes;
+use self::pool::{GROUP, Pool};
+use self::ring::Ring;
+use crate::conn::{Event, Fault, Op, OpKind};
+use crate::listener::Source;
+use crate::policy;
+use crate::proactor::{Completion, ListenerId, Proactor, Token};
+use crate::worker::{self, Ready, Settings};
+
+pub use self::probe::{Unavailable, probe};
+
+/// The most bytes thrown away with one receive.
+const DISCARD_MAX: u32 = 1 << 20;
+/// How often one `wait` goes back to the kernel for completions that it still holds.
+const ENTERS_MAX: u32 = 8;
+/// Starved receives tried again for each buffer that came back.
+const REARM_PER_BUFFER: usize = 64;
+
+/// Runs one worker on this engine until it is drained. `ready` is told once whether it could be set up.
+///
+/// # Errors
+/// As io_uring_enter(2).
+pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
+    let listeners = u32::try_from(sources.len()).map_err(io::Error::other)?;
+    match Uring::new(sources) {
+        Ok(mut engine) => {
+            ready.tell(Ok(()));
+            worker::run(&mut engine, listeners, settings)
+        }
+        Err(error) => {
+            ready.tell(Err(error));
+            Ok(())
+        }
+    }
+}
+
+struct Uring {
+    ring: Ring,
+    pool: Pool,
+    doors: Vec<Door>,
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    /// Receives that found no buffer, oldest first. They are tried again when one comes back: at once would fail
+    /// at once, and a timer would spin.
+    starved: VecDeque<(Token, u32)>,
+    /// Connections that wait for room with bytes in the shared buffers.
+    pinning: Vec<Token>,
+    /// Ended already, to be handed out by the next `wait`.
+    done: Vec<Completion>,
+    reaped: Vec<cqueue::Entry>,
+    wake_reader: UnixStream,
+    waker: Arc<SocketWaker>,
+    now: Instant,
+}
+
+/// One place for a connection. What names it to the kernel carries the generation, so that a completion which came
+/// too late would be seen, and is asserted never to come.
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    fd: Option<OwnedFd>,
+    bytes: Bytes,
+    recv: Recv,
+    send: Send,
+    /// Bytes asked to be sent.
+    send_len: u32,
+    /// A cancel was submitted and its own completion is still to come.
+    cancelling: bool,
+    /// The close was asked for, and waits for that completion.
+    close_held: bool,
+    /// Our FIN was asked for: nothing received from here on will be sent.
+    discarding: bool,
+    /// It stands in `pinning`.
+    pinning: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Recv {
+    #[default]
+    None,
+    /// In the kernel, for at most that many bytes.
+    InKernel(u32),
+    /// Waiting for a buffer.
+    Starved(u32),
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Send {
+    #[default]
+    None,
+    /// In the kernel, which looks at the bytes until its completion: they must not move.
+    InKernel,
+    /// Waiting for room in the socket; the kernel looks at no bytes.
+    Polling,
+}
+
+/// What an entry in the ring is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Accept,
+    AcceptCancel,
+    Wake,
+    Recv,
+    Send,
+    Poll,
+    Cancel,
+    Close,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Accept,
+    Kind::AcceptCancel,
+    Kind::Wake,
+    Kind::Recv,
+    Kind::Send,
+    Kind::Poll,
+    Kind::Cancel,
+    Kind::Close,
+];
+const GENERATION: u32 = 0x00ff_ffff;
+
+fn tag(kind: Kind, generation: u32, index: u32) -> u64 {
+    (kind as u64) << 56 | u64::from(generation & GENERATION) << 32 | u64::from(index)
+}
+
+impl Uring {
+    fn new(sources: Vec<Source>) -> io::Result<Self> {
+        let ring = Ring::new()?;
+        let pool = Pool::register(&ring.submitter())?;
+        let (wake_reader, writer) = UnixStream::pair()?;
+        wake_reader.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        let mut engine = Self {
+            ring,
+            pool,
+            doors: sources.into_iter().map(Door::new).collect::<io::Result<_>>()?,
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            starved: VecDeque::new(),
+            pinning: Vec::new(),
+            done: Vec::new(),
+            reaped: Vec::new(),
+            wake_reader,
+            waker: Arc::new(SocketWaker(writer)),
+            now: clock(),
+        };
+        engine.poll_wake();
+        Ok(engine)
+    }
+
+    /// Gives an accepted socket a place and a name.
+    fn adopt(&mut self, fd: OwnedFd) -> Token {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 connections")
+        });
+        self.slots[index as usize].fd = Some(fd);
+        Token(index)
+    }
+
+    fn slot(&mut self, token: Token) -> &mut Slot {
+        &mut self.slots[token.index()]
+    }
+
+    fn fd(&self, token: Token) -> &OwnedFd {
+        self.slots[token.index()].fd.as_ref().expect("an operation on an open connection")
+    }
+
+    fn tag(&self, token: Token, kind: Kind) -> u64 {
+        tag(kind, self.slots[token.index()].generation, token.0)
+    }
+
+    /// Queues an entry that names no memory of ours, or memory of the pool, which outlives the ring.
+    fn push(&mut self, token: Token, kind: Kind, entry: squeue::Entry) {
+        let entry = entry.user_data(self.tag(token, kind));
+        // SAFETY: receives write to the pool's buffers or (discards) nowhere; polls, cancels and closes name none.
+        unsafe { self.ring.push(entry) };
+    }
+
+    fn event(&mut self, token: Token, event: Event) {
+        self.done.push(Completion::Event(token, event));
+    }
+
+    fn fail(&mut self, token: Token, op: OpKind, fault: Fault) {
+        self.event(token, Event::Failed { op, fault });
+    }
+
+    fn recv(&mut self, token: Token, max: u32) {
+        let fd = Fd(self.fd(token).as_raw_fd());
+        let slot = self.slot(token);
+        slot.recv = Recv::InKernel(max);
+        let entry = if slot.discarding {
+            // MSG_TRUNC on TCP: the bytes are dropped in the kernel, and no buffer is needed (tcp(7)).
+            opcode::Recv::new(fd, std::ptr::null_mut(), DISCARD_MAX).flags(libc::MSG_TRUNC).build()
+        } else {
+            let recv = opcode::Recv::new(fd, std::ptr::null_mut(), max).buf_group(GROUP).build();
+            recv.flags(squeue::Flags::BUFFER_SELECT)
+        };
+        self.push(token, Kind::Recv, entry);
+    }
+
+    fn received(&mut self, token: Token, result: i32, flags: u32) {
+        let Recv::InKernel(max) = std::mem::take(&mut self.slot(token).recv) else {
+            unreachable!("a receive ended that was not in the kernel");
+        };
+        if let Some(buffer) = cqueue::buffer_select(flags) {
+            let len = u32::try_from(result).unwrap_or(0);
+            let span = self.pool.received(buffer, len, cqueue::buffer_more(flags));
+            let slot = &mut self.slots[token.index()];
+            if slot.discarding || len == 0 {
+                self.pool.discard(span);
+            } else {
+                slot.bytes.append(&mut self.pool, span);
+                self.note_pinning(token);
+            }
+        }
+        match result {
+            0 => self.event(token, Event::PeerFin { owed: 0 }),
+            1.. => {
+                let taken = result.unsigned_abs();
+                self.event(token, Event::Received { taken, owed: taken });
+            }
+            _ => match -result {
+                // Not an error of the connection: it waits its turn.
+                libc::ENOBUFS if !self.slot(token).discarding => {
+                    self.slot(token).recv = Recv::Starved(max);
+                    let generation = self.slot(token).generation;
+                    self.starved.push_back((token, generation));
+                }
+                libc::ENOBUFS | libc::EINTR | libc::EAGAIN => self.recv(token, max),
+                errno => self.fail(token, OpKind::Recv, fault(errno)),
+            },
+        }
+    }
+
+    fn send(&mut self, token: Token) {
+        let fd = Fd(self.fd(token).as_raw_fd());
+        let user_data = self.tag(token, Kind::Send);
+        let slot = &mut self.slots[token.index()];
+        slot.send = Send::InKernel;
+        let entry =
+            slot.bytes.send_entry(&self.pool, fd, slot.send_len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
+        unsafe { self.ring.push(entry.user_data(user_data)) };
+    }
+
+    fn sent(&mut self, token: Token, result: i32) {
+        assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
+        self.slot(token).send = Send::None;
+        match result {
+            1.. => {
+                let sent = result.unsigned_abs();
+                self.slots[token.index()].bytes.consume(&mut self.pool, sent);
+                self.event(token, Event::Sent(sent));
+            }
+            _ => match -result {
+                libc::EAGAIN => self.poll_room(token),
+                libc::EINTR => self.send(token),
+                errno => self.fail(token, OpKind::Send, fault(errno)),
+            },
+        }
+    }
+
+    fn poll_room(&mut self, token: Token) {
+        let fd = Fd(self.fd(token).as_raw_fd());
+        self.slot(token).send = Send::Polling;
+        self.push(token, Kind::Poll, opcode::PollAdd::new(fd, libc::POLLOUT as u32).build());
+        self.note_pinning(token);
+    }
+
+    fn polled(&mut self, token: Token, result: i32) {
+        assert!(self.slot(token).send == Send::Polling, "a poll ended that was not in the kernel");
+        match -result {
+            libc::ECANCELED => {
+                self.slot(token).send = Send::None;
+                self.fail(token, OpKind::Send, Fault::Cancelled);
+            }
+            // Ready, or an error: the send tells.
+            _ => self.send(token),
+        }
+    }
+
+    /// Remembers a connection that holds shared buffers while its peer makes no room.
+    fn note_pinning(&mut self, token: Token) {
+        let slot = self.slot(token);
+        if slot.send == Send::Polling && !slot.pinning && slot.bytes.is_pinning() {
+            slot.pinning = true;
+            self.pinning.push(token);
+        }
+    }
+
+    /// Moves the bytes that wait for slow readers out of the shared buffers: 64 peers that hold a byte each would
+    /// otherwise take all of them.
+    fn move_out(&mut self) {
+        for token in std::mem::take(&mut self.pinning) {
+            let slot = &mut self.slots[token.index()];
+            if std::mem::take(&mut slot.pinning) && slot.send == Send::Polling {
+                slot.bytes.move_out(&mut self.pool);
+            }
+        }
+    }
+
+    fn fin(&mut self, token: Token) {
+        // Whatever is still here came after the machine had asked for the FIN.
+        let slot = &mut self.slots[token.index()];
+        slot.discarding = true;
+        slot.bytes.clear(&mut self.pool);
+        match SockRef::from(self.fd(token)).shutdown(Shutdown::Write) {
+            Ok(()) => self.event(token, Event::FinSent),
+            Err(error) => {
+                tracing::warn!(token = token.0, "shutdown(SD_SEND) failed: {error}");
+                self.fail(token, OpKind::Fin, policy::fault(&error));
+            }
+        }
+    }
+
+    fn cancel(&mut self, token: Token) {
+        if let Recv::Starved(_) = self.slot(token).recv {
+            self.slot(token).recv = Recv::None;
+            self.fail(token, OpKind::Recv, Fault::Cancelled);
+        }
+        let fd = Fd(self.fd(token).as_raw_fd());
+        self.slot(token).cancelling = true;
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build();
+        self.push(token, Kind::Cancel, entry);
+    }
+
+    fn close(&mut self, token: Token) {
+        let slot = &mut self.slots[token.index()];
+        assert!(slot.recv == Recv::None && slot.send == Send::None, "closed with an operation in flight");
+        if slot.cancelling {
+            // It names the descriptor, which must not be another connection's by the time it runs.
+            slot.close_held = true;
+            return;
+        }
+        slot.bytes.clear(&mut self.pool);
+        let fd = slot.fd.take().expect("closed once").into_raw_fd();
+        self.push(token, Kind::Close, opcode::Close::new(Fd(fd)).build());
+    }
+
+    fn closed(&mut self, token: Token) {
+        let slot = &mut self.slots[token.index()];
+        assert!(slot.fd.is_none() && !slot.cancelling, "closed while open");
+        let generation = slot.generation.wrapping_add(1) & GENERATION;
+        *slot = Slot { generation, ..Slot::default() };
+        self.vacant.push(token.0);
+        self.event(token, Event::Closed);
+    }
+
+    fn complete(&mut self, entry: &cqueue::Entry) {
+        let user_data = entry.user_data();
+        let kind = KINDS[(user_data >> 56) as usize];
+        let index = user_data as u32;
+        match kind {
+            Kind::Accept => return self.accepted(ListenerId(index), entry.result(), entry.flags()),
+            Kind::AcceptCancel => return,
+            Kind::Wake => return self.woken(),
+            Kind::Recv | Kind::Send | Kind::Poll | Kind::Cancel | Kind::Close => {}
+        }
+        let token = Token(index);
+        let generation = (user_data >> 32) as u32 & GENERATION;
+        assert!(generation == self.slot(token).generation, "{kind:?} ended for a connection that is gone");
+        match kind {
+            Kind::Recv => self.received(token, entry.result(), entry.flags()),
+            Kind::Send => self.sent(token, entry.result()),
+            Kind::Poll => self.polled(token, entry.result()),
+            Kind::Cancel => {
+                self.slot(token).cancelling = false;
+                if self.slot(token).close_held {
+                    self.close(token);
+                }
+            }
+            Kind::Close => self.closed(token),
+            Kind::Accept | Kind::AcceptCancel | Kind::Wake => unreachable!("handled above"),
+        }
+    }
+
+    fn poll_wake(&mut self) {
+        let fd = Fd(self.wake_reader.as_raw_fd());
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(tag(Kind::Wake, 0, 0));
+        // SAFETY: a poll names no memory.
+        unsafe { self.ring.push(entry) };
+    }
+
+    fn woken(&mut self) {
+        while self.wake_reader.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+        self.poll_wake();
+        self.done.push(Completion::Woken);
+    }
+
+    /// Tries receives again that found no buffer, as far as buffers have come back.
+    fn feed_starved(&mut self) {
+        let tries = usize::from(self.pool.in_kernel()) * REARM_PER_BUFFER;
+        for _ in 0..tries.min(self.starved.len()) {
+            let Some((token, generation)) = self.starved.pop_front() else { return };
+            let slot = self.slot(token);
+            if let Recv::Starved(max) = slot.recv
+                && slot.generation == generation
+            {
+                self.recv(token, max);
+            }
+        }
+    }
+}
+
+impl Proactor for Uring {
+    fn start_accepting(&mut self, listener: ListenerId) {
+        self.accept(listener);
+    }
+
+    fn pause_accepting(&mut self, listener: ListenerId) {
+        self.pause(listener);
+    }
+
+    fn refuse_handshakes(&mut self, listener: ListenerId) {
+        self.doors[listener.index()].refuse_handshakes();
+    }
+
+    fn stop_accepting(&mut self, listener: ListenerId) {
+        self.stop(listener);
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        match op {
+            Op::Recv { max } => self.recv(token, max),
+            Op::Discard => self.recv(token, DISCARD_MAX),
+            Op::Send { len } => {
+                self.slot(token).send_len = len;
+                self.send(token);
+            }
+            Op::Fin => self.fin(token),
+            Op::Cancel => self.cancel(token),
+            Op::Close => self.close(token),
+            Op::Reset => {
+                if let Err(error) = SockRef::from(self.fd(token)).set_linger(Some(Duration::ZERO)) {
+                    tracing::warn!(token = token.0, "SO_LINGER could not be set, so no RST is sent: {error}");
+                }
+                self.close(token);
+            }
+        }
+    }
+
+    fn is_dry(&mut self, token: Token) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let look =
+            SockRef::from(self.fd(token)).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+        let empty = look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        // In this order: what a receive took out before the look has left its completion in the ring.
+        empty && self.ring.is_empty()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let busy = !self.done.is_empty() || !self.ring.is_empty() || self.doors.iter().any(Door::is_closing);
+        self.ring.enter(if busy { Some(Duration::ZERO) } else { timeout })?;
+        self.now = clock();
+        for _ in 0..ENTERS_MAX {
+            let mut reaped = std::mem::take(&mut self.reaped);
+            self.ring.reap(&mut reaped);
+            for entry in reaped.drain(..) {
+                self.complete(&entry);
+            }
+            self.reaped = reaped;
+            if !self.ring.has_more() {
+                break;
+            }
+            self.ring.enter(Some(Duration::ZERO))?;
+        }
+        self.close_doors();
+        if self.pool.is_low() {
+            self.move_out();
+        }
+        self.feed_starved();
+        completions.append(&mut self.done);
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn waker(&self) -> Waker {
+        Arc::clone(&self.waker).into()
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        // A worker that fails leaves receives behind, and the kernel cancels them some time after the ring is gone.
+        if self.slots.iter().any(|slot| slot.recv != Recv::None) {
+            self.pool.leak();
+        }
+    }
+}
+
+struct SocketWaker(UnixStream);
+
+impl Wake for SocketWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // A full socket means that it is about to wake anyway.
+        let _ = (&self.0).write(&[1]);
+    }
+}
+
+fn fault(errno: i32) -> Fault {
+    match errno {
+        libc::ECANCELED => Fault::Cancelled,
+        _ => policy::fault(&io::Error::from_raw_os_error(errno)),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an engine is where time comes from")]
+fn clock() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,290 @@
+//! The buffers that the kernel receives into: leased while their bytes are owed, and sent back from where they lie.
+//!
+//! Buffers are consumed incrementally (IOU_PBUF_RING_INC, Linux 6.12): many small receives share one, which goes
+//! back to the kernel once it is full and every byte in it was sent. Where that is not known, each receive takes a
+//! small buffer of its own.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::Submitter;
+use io_uring::types::{BufRingEntry, IOU_PBUF_RING_INC};
+
+/// The only buffer group of a ring.
+pub(super) const GROUP: u16 = 0;
+const PAGE: usize = 4096;
+/// 4 MiB either way.
+const SHARED: Shape = Shape { count: 64, size: 64 * 1024, flags: IOU_PBUF_RING_INC as u16 };
+const SINGLE: Shape = Shape { count: 1024, size: 4 * 1024, flags: 0 };
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Shape {
+    count: u16,
+    size: u32,
+    flags: u16,
+}
+
+/// The buffers of one ring.
+pub(super) struct Pool {
+    shape: Shape,
+    /// The buffers, one behind the other.
+    bytes: Pages,
+    /// What is told to the kernel: a ring of `shape.count` entries.
+    entries: Pages,
+    tail: u16,
+    buffers: Vec<Buffer>,
+    /// Buffers that the kernel may still fill.
+    in_kernel: u16,
+    spans: Vec<Span>,
+    /// The first unused place in `spans`.
+    vacant: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Buffer {
+    /// Bytes that the kernel has filled.
+    filled: u32,
+    /// Spans that lie in it.
+    spans: u32,
+    in_kernel: bool,
+}
+
+/// Bytes of one connection, in one buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    buffer: u16,
+    start: u32,
+    len: u32,
+    next: u32,
+}
+
+/// Spans of one connection, oldest first.
+#[derive(Clone, Copy)]
+pub(super) struct Queue {
+    head: u32,
+    tail: u32,
+}
+
+impl Queue {
+    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE };
+
+    pub(super) fn is_empty(self) -> bool {
+        self.head == NONE
+    }
+}
+
+impl Pool {
+    /// Makes the buffers and gives them all to the kernel.
+    ///
+    /// # Errors
+    /// As io_uring_register(2), IORING_REGISTER_PBUF_RING (Linux 5.19).
+    pub(super) fn register(submitter: &Submitter<'_>) -> io::Result<Self> {
+        Self::register_shape(submitter, SHARED).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Self::register_shape(submitter, SINGLE),
+            Some(_) | None => Err(error),
+        })
+    }
+
+    fn register_shape(submitter: &Submitter<'_>, shape: Shape) -> io::Result<Self> {
+        let entries = Pages::new(usize::from(shape.count) * size_of::<BufRingEntry>());
+        let address = entries.start.as_ptr() as u64;
+        // SAFETY: the pages live as long as the pool, which outlives the ring (see the engine's `Drop`).
+        unsafe { submitter.register_buf_ring_with_flags(address, shape.count, GROUP, shape.flags) }?;
+        let mut pool = Self {
+            shape,
+            bytes: Pages::new(usize::from(shape.count) * shape.size as usize),
+            entries,
+            tail: 0,
+            buffers: vec![Buffer::default(); shape.count.into()],
+            in_kernel: 0,
+            spans: Vec::new(),
+            vacant: NONE,
+        };
+        (0..shape.count).for_each(|buffer| pool.provide(buffer));
+        Ok(pool)
+    }
+
+    /// Buffers that the kernel may still fill.
+    pub(super) fn in_kernel(&self) -> u16 {
+        self.in_kernel
+    }
+
+    /// Whether so few buffers are left that bytes which wait for a slow reader should move out.
+    pub(super) fn is_low(&self) -> bool {
+        self.in_kernel <= self.shape.count / 4
+    }
+
+    /// A receive put `len` bytes into `buffer`; `more`: the kernel goes on filling it.
+    pub(super) fn received(&mut self, buffer: u16, len: u32, more: bool) -> Span {
+        let state = &mut self.buffers[usize::from(buffer)];
+        assert!(state.in_kernel, "a receive into a buffer that the kernel does not have");
+        let start = state.filled;
+        state.filled += len;
+        state.spans += 1;
+        assert!(state.filled <= self.shape.size, "a receive beyond its buffer");
+        if !more {
+            state.in_kernel = false;
+            self.in_kernel -= 1;
+        }
+        Span { buffer, start, len, next: NONE }
+    }
+
+    /// Nobody will look at these bytes.
+    pub(super) fn discard(&mut self, span: Span) {
+        self.release(span.buffer);
+    }
+
+    /// Appends bytes to a connection's queue, as one span with those before where they are neighbours.
+    pub(super) fn append(&mut self, queue: &mut Queue, span: Span) {
+        if let Some(last) = self.spans.get_mut(queue.tail as usize)
+            && last.buffer == span.buffer
+            && last.start + last.len == span.start
+        {
+            last.len += span.len;
+            self.release(span.buffer);
+            return;
+        }
+        let place = self.place(span);
+        match self.spans.get_mut(queue.tail as usize) {
+            Some(last) => last.next = place,
+            None => queue.head = place,
+        }
+        queue.tail = place;
+    }
+
+    /// The spans of a queue as address and length, oldest first.
+    pub(super) fn pieces(&self, queue: Queue) -> impl Iterator<Item = (*const u8, usize)> {
+        let mut at = queue.head;
+        std::iter::from_fn(move || {
+            let span = self.spans.get(at as usize)?;
+            at = span.next;
+            Some((self.slice(span).as_ptr(), span.len as usize))
+        })
+    }
+
+    /// Forgets the first `len` bytes of a queue.
+    pub(super) fn consume(&mut self, queue: &mut Queue, mut len: u32) {
+        while len > 0 {
+            let span = &mut self.spans[queue.head as usize];
+            let take = len.min(span.len);
+            span.start += take;
+            span.len -= take;
+            len -= take;
+            if span.len == 0 {
+                self.pop(queue);
+            }
+        }
+    }
+
+    /// Moves the bytes of a queue to the end of `own`.
+    pub(super) fn move_out(&mut self, queue: &mut Queue, own: &mut Vec<u8>) {
+        while !queue.is_empty() {
+            own.extend_from_slice(self.slice(&self.spans[queue.head as usize]));
+            self.pop(queue);
+        }
+    }
+
+    /// Forgets a queue's bytes.
+    pub(super) fn clear(&mut self, queue: &mut Queue) {
+        while !queue.is_empty() {
+            self.pop(queue);
+        }
+    }
+
+    /// Leaves the memory to the kernel for good, because it may still write there.
+    pub(super) fn leak(&mut self) {
+        self.bytes.leaked = true;
+        self.entries.leaked = true;
+    }
+
+    fn slice(&self, span: &Span) -> &[u8] {
+        let offset = usize::from(span.buffer) * self.shape.size as usize + span.start as usize;
+        assert!(offset + span.len as usize <= self.bytes.layout.size());
+        // SAFETY: the offset lies within the pages, as was just seen.
+        let start = unsafe { self.bytes.start.add(offset) };
+        // SAFETY: the kernel has filled these bytes and writes only behind them.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), span.len as usize) }
+    }
+
+    fn place(&mut self, span: Span) -> u32 {
+        match self.spans.get_mut(self.vacant as usize) {
+            Some(vacant) => {
+                let place = std::mem::replace(&mut self.vacant, vacant.next);
+                *vacant = span;
+                place
+            }
+            None => {
+                self.spans.push(span);
+                u32::try_from(self.spans.len() - 1).expect("fewer than 2^32 spans")
+            }
+        }
+    }
+
+    fn pop(&mut self, queue: &mut Queue) {
+        let place = queue.head;
+        let Span { buffer, next, .. } = self.spans[place as usize];
+        queue.head = next;
+        if next == NONE {
+            queue.tail = NONE;
+        }
+        self.spans[place as usize].next = std::mem::replace(&mut self.vacant, place);
+        self.release(buffer);
+    }
+
+    fn release(&mut self, buffer: u16) {
+        let state = &mut self.buffers[usize::from(buffer)];
+        state.spans -= 1;
+        if state.spans == 0 && !state.in_kernel {
+            self.provide(buffer);
+        }
+    }
+
+    fn provide(&mut self, buffer: u16) {
+        self.buffers[usize::from(buffer)] = Buffer { filled: 0, spans: 0, in_kernel: true };
+        self.in_kernel += 1;
+        let place = usize::from(self.tail & (self.shape.count - 1));
+        let offset = usize::from(buffer) * self.shape.size as usize;
+        // SAFETY: `place` is below the number of entries that the pages were made for.
+        let entry = unsafe { self.entries.start.cast::<BufRingEntry>().add(place) };
+        // SAFETY: zeroed or written before, and the kernel reads no entry at or behind the tail.
+        let entry = unsafe { &mut *entry.as_ptr() };
+        entry.set_addr(self.bytes.start.as_ptr() as u64 + offset as u64);
+        entry.set_len(self.shape.size);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the first entry of the registered ring, initialised.
+        let tail = unsafe { BufRingEntry::tail(self.entries.start.as_ptr().cast()) };
+        // SAFETY: aligned, alive as long as the pool, and only the kernel reads it elsewhere.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+/// Zeroed memory that begins on a page.
+struct Pages {
+    start: NonNull<u8>,
+    layout: Layout,
+    leaked: bool,
+}
+
+impl Pages {
+    fn new(size: usize) -> Self {
+        let layout = Layout::from_size_align(size, PAGE).expect("a fixed size");
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout));
+        Self { start, layout, leaked: false }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if !self.leaked {
+            // SAFETY: allocated with this layout, and nobody holds a reference any more.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        }
+    }
+}

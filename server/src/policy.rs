@@ -1,0 +1,167 @@
+//! What every engine decides alike: deadlines, when to accept, how long to back off. Plain functions and numbers.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::conn::{Conn, Event, Fault, Phase};
+
+/// Connections that the kernel may hold for us before they are accepted. `listen` in std and mio is fixed at 128.
+pub const BACKLOG: u32 = 4096;
+
+/// The first pause after accepting failed; it doubles up to [`ACCEPT_BACKOFF_MAX`].
+pub const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause after accepting failed.
+pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How long a worker waits before it looks again whether another one has freed a place under `--max-connections`.
+pub const FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// At most one line about failing accepts is logged in this time.
+pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// In a drain, a worker without connections goes on accepting until nothing came for this long: a handshake under
+/// way on a local network has ended by then, and closing the listener on one would reset it.
+pub const ACCEPT_QUIET: Duration = Duration::from_millis(50);
+
+/// While a last take waits for bytes that the kernel holds and nothing moves, how often it looks.
+pub const TAKE_RETRY: Duration = Duration::from_millis(1);
+
+/// After our FIN a peer may go on sending for this many linger timeouts in all.
+pub const LINGER_TOTAL: u32 = 6;
+
+/// Deadlines are looked at this many times within the shortest of them.
+const SWEEPS: u32 = 8;
+const SWEEP_MIN: Duration = Duration::from_millis(2);
+const SWEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long a connection may wait for its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Time without a byte in either direction, nothing owed, before we end it; `None`: for ever.
+    pub idle: Option<Duration>,
+    /// Time without a byte sent while any is owed, before it is expired.
+    pub stall: Duration,
+    /// Idle time after our FIN before it is expired, and [`LINGER_TOTAL`] times that in all.
+    pub linger: Duration,
+}
+
+impl Deadlines {
+    /// What is due on `conn`, if anything. `touched` is when its peer last moved things on: a byte sent, or one
+    /// received while none was owed, or our FIN asked for; `fin_at` is when our FIN was asked for.
+    #[must_use]
+    pub fn due(&self, conn: &Conn, touched: Instant, fin_at: Instant, now: Instant) -> Option<Event> {
+        let waited = now.saturating_duration_since(touched);
+        match conn.phase() {
+            Phase::Echoing | Phase::Flushing if conn.owed() > 0 => {
+                (waited >= self.stall).then_some(Event::Expired)
+            }
+            Phase::Echoing => self.idle.filter(|&idle| waited >= idle).map(|_| Event::Drain),
+            // Nothing is owed and the last take is being made: the loop itself moves it on.
+            Phase::Flushing => None,
+            Phase::Lingering => {
+                let lingered = now.saturating_duration_since(fin_at);
+                (waited >= self.linger || lingered >= self.linger * LINGER_TOTAL).then_some(Event::Expired)
+            }
+            // These wait for the kernel alone, never for the peer.
+            Phase::Aborting | Phase::Closing | Phase::Closed => None,
+        }
+    }
+
+    /// How often deadlines are looked at, which is also how late one may be noticed.
+    #[must_use]
+    pub fn sweep_every(&self) -> Duration {
+        let shortest = self.idle.unwrap_or(SWEEP_MAX).min(self.stall).min(self.linger);
+        (shortest / SWEEPS).clamp(SWEEP_MIN, SWEEP_MAX)
+    }
+}
+
+/// What to do after accepting failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptVerdict {
+    /// Only the connection at the head of the queue was lost: go on.
+    Again,
+    /// This host lacks something: wait until a connection closes or a while has passed.
+    Pause,
+}
+
+/// Tells an error of one connection from a lack of descriptors or memory (accept(2), "Error handling").
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended, and not ours")]
+#[must_use]
+pub fn accept_verdict(error: &io::Error) -> AcceptVerdict {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::Interrupted
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => AcceptVerdict::Again,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever is unknown: going straight on could spin.
+        _ => AcceptVerdict::Pause,
+    }
+}
+
+/// The cause behind an error of a receive, a send or a `shutdown`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended, and not ours")]
+#[must_use]
+pub fn fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        // EPIPE and ENOTCONN: the reset was seen before and is seen again.
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            Fault::Reset
+        }
+        io::ErrorKind::ConnectionAborted => Fault::Aborted,
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Fault::TimedOut,
+        _ => Fault::Local,
+    }
+}
+
+/// The next pause after one of `last`.
+#[must_use]
+pub fn accept_backoff(last: Duration) -> Duration {
+    (last * 2).clamp(ACCEPT_BACKOFF_MIN, ACCEPT_BACKOFF_MAX)
+}
+
+/// The places under `--max-connections`, shared by all workers.
+#[derive(Debug)]
+pub struct Places {
+    taken: AtomicU32,
+    max: u32,
+}
+
+impl Places {
+    /// At most `max` connections at a time; `None`: as many as come.
+    #[must_use]
+    pub fn new(max: Option<u32>) -> Self {
+        Self { taken: AtomicU32::new(0), max: max.unwrap_or(u32::MAX) }
+    }
+
+    /// Takes a place if one is free.
+    pub fn take(&self) -> bool {
+        let free = |taken: u32| (taken < self.max).then(|| taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
+    }
+
+    /// Takes a place whether one is free or not: in a drain everyone who came in is served.
+    pub fn take_anyway(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a place back.
+    pub fn give_back(&self) {
+        let before = self.taken.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a place given back that was not taken");
+    }
+
+    /// Whether a place is free at this moment.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) < self.max
+    }
+}
