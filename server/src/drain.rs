@@ -27,6 +27,12 @@ impl Drain {
     /// Raises the stage and wakes every worker; a lower or equal stage changes nothing.
     pub fn raise(&self, stage: Stage) {
         if self.stage.fetch_max(stage as u8, Ordering::AcqRel) < stage as u8 {
+            let meaning = match stage {
+                Stage::Serving => "serving",
+                Stage::Draining => "draining: no new connections, and those that are open end",
+                Stage::Expiring => "expiring: what is left ends at once",
+            };
+            tracing::info!("{meaning}");
             for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 waker.wake_by_ref();
             }

@@ -9,7 +9,7 @@ use clap::Parser;
 use finwait_server::check::check;
 use finwait_server::config::{Cli, Command, Config, Serve};
 use finwait_server::metrics::Tally;
-use finwait_server::server::{Server, StartError};
+use finwait_server::server::{Handle, Server, StartError};
 use finwait_server::sys;
 use serde_json::json;
 
@@ -39,16 +39,17 @@ fn serve(serve: Serve) -> ExitCode {
         Ok(limit) => tracing::debug!("up to {limit} descriptors"),
         Err(error) => tracing::warn!("the descriptor limit cannot be raised: {error}"),
     }
-    let server = match Server::start(&config) {
+    let handle = Handle::default();
+    let ending = handle.clone();
+    let on_signal = move || if ending.is_draining() { ending.expire() } else { ending.drain() };
+    if let Err(error) = sys::on_termination(on_signal) {
+        return fail(FAILED, &format!("signals cannot be caught: {error}"));
+    }
+    let server = match Server::start_with(&config, &handle) {
         Ok(server) => server,
         Err(error @ StartError::Engine(_)) => return fail(USAGE, &error),
         Err(error @ (StartError::Listen(..) | StartError::Worker(_))) => return fail(FAILED, &error),
     };
-    let handle = server.handle();
-    let on_signal = move || if handle.is_draining() { handle.expire() } else { handle.drain() };
-    if let Err(error) = sys::on_termination(on_signal) {
-        return fail(FAILED, &format!("signals cannot be caught: {error}"));
-    }
     for addr in server.addrs() {
         if json {
             say(&json!({ "event": "listening", "addr": addr, "engine": server.engine().name() }));
@@ -58,7 +59,7 @@ fn serve(serve: Serve) -> ExitCode {
     }
     match server.join() {
         Ok(tally) => {
-            say(&if json { json!(tally).to_string() } else { lines(&tally) });
+            say(&if json { json!({ "event": "tally", "tally": tally }).to_string() } else { lines(&tally) });
             if tally.expired_in_drain > 0 { ExitCode::from(EXPIRED) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(FAILED, &error),

@@ -24,8 +24,9 @@ pub struct Server {
     workers: Vec<Worker>,
 }
 
-/// Ends a server from another thread; it can be cloned and outlives the server.
-#[derive(Clone, Debug)]
+/// Ends a server from another thread. It can be made before the server is, so that a signal which comes while the
+/// server starts is not lost, and it outlives the server.
+#[derive(Clone, Debug, Default)]
 pub struct Handle(Arc<Drain>);
 
 #[derive(Debug)]
@@ -87,6 +88,14 @@ impl Server {
     /// # Errors
     /// When the engine, an address or a worker is not to be had; nothing is left running then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, &Handle::default())
+    }
+
+    /// As [`Server::start`], to be ended with `handle` too; one that was drained already drains at once.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(config: &Config, handle: &Handle) -> Result<Self, StartError> {
         let chosen = engine::choose(config.engine).map_err(StartError::Engine)?;
         match &chosen.fallback {
             Some(why) => tracing::warn!("engine {}: {why}", chosen.kind),
@@ -101,7 +110,7 @@ impl Server {
             addrs.push(bound);
             sources.iter_mut().zip(shares).for_each(|(of_worker, share)| of_worker.push(share));
         }
-        let drain = Arc::new(Drain::default());
+        let drain = Arc::clone(&handle.0);
         let places = Arc::new(Places::new(config.conns_max));
         let mut server = Self { engine: chosen.kind, addrs, drain, workers: Vec::new() };
         let mut readies = Vec::new();

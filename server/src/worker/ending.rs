@@ -61,6 +61,9 @@ impl<P: Proactor> Worker<'_, P> {
             self.tell_all(Event::Drain);
         }
         if expire {
+            if self.open > 0 {
+                tracing::warn!(open = self.open, "the drain expires what is left");
+            }
             self.tell_all(Event::Expired);
         }
     }
@@ -83,11 +86,7 @@ impl<P: Proactor> Worker<'_, P> {
         self.place_all();
         // A listener that was paused serves what is in its backlog now.
         self.retry_gates();
-        let grace = self.settings.grace;
-        tracing::info!(
-            open = self.open,
-            "draining: no new connections, {grace:?} for those that are open to end"
-        );
+        tracing::debug!(open = self.open, "draining");
     }
 
     fn tell_all(&mut self, event: Event) {
