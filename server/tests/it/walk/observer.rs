@@ -5,6 +5,8 @@
 //! of them. So "in order, exactly once" is a matter of counts: a send covers what is owed, neither more nor less,
 //! and what it reports is owed no longer.
 
+use std::fmt::Debug;
+
 use finwait_server::conn::{Conn, Event, Fault, Op, OpKind, Outcome, Phase};
 
 use super::world::Protocol;
@@ -206,7 +208,7 @@ impl Observer {
         assert!(self.cause.is_none(), "a receive on the way to aborting");
         assert!(self.fin == Fin::Unasked, "bytes are kept that come after our FIN");
         assert!(!self.peer_fin, "a receive after the peer's FIN");
-        assert!(self.owed == 0 || self.send > 0, "a receive before the send");
+        assert!(self.owed == 0 || self.send > 0, "a receive, and bytes are owed without a send in flight");
         assert!(
             max > 0 && self.owed + max <= self.window,
             "a receive of {max} is more than the window has room for"
@@ -277,13 +279,13 @@ impl Observer {
 
     /// Judges the machine once it asks for nothing more.
     pub(crate) fn check(&self, conn: &Conn) {
-        assert_eq!(conn.phase(), self.phase(), "phase()");
-        assert_eq!(conn.owed(), self.owed, "owed()");
-        assert_eq!(conn.is_taking(), self.is_taking(), "is_taking()");
+        assert_same("phase()", conn.phase(), self.phase());
+        assert_same("owed()", conn.owed(), self.owed);
+        assert_same("is_taking()", conn.is_taking(), self.is_taking());
         let is_ending = self.has_end() && self.cause.is_none() && self.close.is_none();
-        assert_eq!(conn.is_ending(), is_ending, "is_ending()");
+        assert_same("is_ending()", conn.is_ending(), is_ending);
         let outcome = self.closed.then(|| self.cause.unwrap_or(Outcome::Graceful));
-        assert_eq!(conn.outcome(), outcome, "outcome()");
+        assert_same("outcome()", conn.outcome(), outcome);
         if self.protocol == Protocol::Echo {
             assert!(self.owed <= self.window, "more is owed than the window allows");
         }
@@ -331,4 +333,9 @@ impl Observer {
             Phase::Echoing
         }
     }
+}
+
+#[track_caller]
+fn assert_same<T: Debug + PartialEq>(what: &str, machine: T, books: T) {
+    assert!(machine == books, "{what} is {machine:?} and should be {books:?}");
 }
