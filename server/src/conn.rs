@@ -299,6 +299,9 @@ impl Conn {
     }
 
     fn failed(&mut self, op: OpKind, fault: Fault) {
+        // Its close is a plain one, because nothing is owed any more: under that name a failed send would show a
+        // clean FIN after a truncated echo.
+        assert!(op == OpKind::Fin || fault != Fault::Shutdown, "{op:?} failed as a shutdown");
         let cause = match op {
             OpKind::Recv => {
                 assert!(self.receiving, "a receive failed that was not in flight");

@@ -48,6 +48,7 @@ fn impossible(world: &World) -> Vec<Event> {
     let seen = &world.seen;
     let fails = |op| Event::Failed { op, fault: Fault::Local };
     let mut events = vec![Event::Received { taken: 0, owed: 0 }, Event::Sent(0), Event::Sent(seen.send + 1)];
+    events.extend([OpKind::Recv, OpKind::Send].map(|op| Event::Failed { op, fault: Fault::Shutdown }));
     if seen.receive.is_none() {
         events.extend([
             Event::Received { taken: 1, owed: 1 },
