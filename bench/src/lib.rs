@@ -1,1 +1,3 @@
-//! Benches.
+//! What the benches and the comparisons share.
+
+pub mod spread;
