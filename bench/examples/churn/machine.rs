@@ -1,0 +1,45 @@
+//! The machine: what it is, and how much of it others used while it was measured.
+
+use std::time::Duration;
+use std::{fs, io};
+
+/// The unit of `/proc/stat`, USER_HZ: 100 a second on every architecture that Rust has Linux for.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time of the whole machine since it booted.
+pub(crate) struct Usage {
+    /// Of everything that ran here.
+    pub(crate) busy: Duration,
+    /// Wanted here and given to other guests of the host.
+    pub(crate) steal: Duration,
+}
+
+impl Usage {
+    pub(crate) fn now() -> io::Result<Self> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u32> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+        let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = ticks[..] else {
+            return Err(io::Error::other(format!("/proc/stat begins with {line:?}")));
+        };
+        Ok(Self { busy: TICK * (user + nice + system + irq + softirq), steal: TICK * steal })
+    }
+}
+
+/// One line: kernel, CPUs, what TCP is set to.
+pub(crate) fn facts() -> String {
+    let cpuinfo = proc_text("cpuinfo");
+    let values = |key| cpuinfo.lines().filter_map(move |line| line.strip_prefix(key)?.split(": ").nth(1));
+    format!(
+        "Linux {}, {} x {}, {}, {} TIME_WAIT sockets at most",
+        proc_text("sys/kernel/osrelease"),
+        values("processor").count(),
+        values("model name").next().unwrap_or("unknown CPU"),
+        proc_text("sys/net/ipv4/tcp_congestion_control"),
+        proc_text("sys/net/ipv4/tcp_max_tw_buckets"),
+    )
+}
+
+fn proc_text(name: &str) -> String {
+    fs::read_to_string(format!("/proc/{name}")).map_or("unknown".to_owned(), |text| text.trim().to_owned())
+}
