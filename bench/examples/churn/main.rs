@@ -28,6 +28,9 @@ const CLIENT_CPU: usize = 1;
 /// Before the first pair each server meets its caches, its pools and its page faults.
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// Pairs spoilt by other work, for each one wanted, after which there is no point in going on.
+const NOISY_MAX_PER_PAIR: usize = 4;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Connections per server CPU-second under churn: finwait-server (A) and a tokio echo server (B).
@@ -169,20 +172,33 @@ impl Side {
     }
 }
 
-/// Runs `count` pairs; every second one in the other order, as the second round of a pair may always be the slower.
+/// Runs pairs until `count` were quiet; every second one in the other order, as the second round of a pair may always
+/// be the slower. Which pairs count depends on other work alone, never on the result.
 fn pairs(name: &str, [a, b]: [&Side; 2], count: usize, time: Duration) -> Result<Vec<Pair>> {
     let mut pairs = Vec::with_capacity(count);
-    for nth in 1..=count {
-        let pair = if nth % 2 == 1 {
+    let mut noisy = 0;
+    while pairs.len() < count {
+        machine::wait_for_quiet()?;
+        let pair = if pairs.len() % 2 == 0 {
             let a = a.round(time)?;
             Pair { a, b: b.round(time)? }
         } else {
             let b = b.round(time)?;
             Pair { a: a.round(time)?, b }
         };
+        let others = pair.others_percent();
+        if others > machine::QUIET_PERCENT {
+            noisy += 1;
+            eprintln!("{name}: a pair does not count, other work took {others:.0}% of a CPU");
+            if noisy > count * NOISY_MAX_PER_PAIR {
+                return Err("other work on this machine takes too much CPU to measure anything".into());
+            }
+            continue;
+        }
         let (left, right) = (pair.a.per_cpu_second(), pair.b.per_cpu_second());
-        eprintln!("{name} {nth}/{count}: {left:.0} and {right:.0} a CPU-second, ratio {:.3}", pair.ratio());
         pairs.push(pair);
+        let (nth, ratio) = (pairs.len(), left / right);
+        eprintln!("{name} {nth}/{count}: {left:.0} and {right:.0} a CPU-second, ratio {ratio:.3}");
     }
     Ok(pairs)
 }

@@ -31,6 +31,15 @@ impl Sample {
         self.conns as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// Connections per CPU-second of server and client together.
+    fn per_cpu_second_of_both(&self) -> f64 {
+        self.conns as f64 / (self.server_cpu + self.client_cpu).as_secs_f64()
+    }
+
+    fn us_per_conn(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.conns as f64
+    }
+
     /// `cpu` as percent of one CPU over the round.
     fn percent(&self, cpu: Duration) -> f64 {
         100.0 * cpu.as_secs_f64() / self.elapsed.as_secs_f64()
@@ -44,8 +53,18 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn ratio(&self) -> f64 {
+    /// What other work took of a CPU, in the worse of the two rounds.
+    pub(crate) fn others_percent(&self) -> f64 {
+        [&self.a, &self.b].map(|sample| sample.percent(sample.others_cpu)).into_iter().fold(0.0, f64::max)
+    }
+
+    fn ratio(&self) -> f64 {
         self.a.per_cpu_second() / self.b.per_cpu_second()
+    }
+
+    /// The same with the client's CPU counted in: a server that only moves work to the client gains nothing here.
+    fn ratio_of_both(&self) -> f64 {
+        self.a.per_cpu_second_of_both() / self.b.per_cpu_second_of_both()
     }
 }
 
@@ -59,25 +78,27 @@ pub(crate) fn print_conditions(rounds: usize, seconds: f64) {
     println!("  machine  {}", machine::facts());
     println!("  pinned   servers to CPU {SERVER_CPU}, client to CPU {CLIENT_CPU}");
     println!(
-        "  caution  on loopback the sender's CPU also runs the receiver's TCP receive path: each side's CPU"
+        "  caution  on loopback either side's CPU runs some of the other's work: a sender runs the receiver's TCP,"
     );
-    println!("           holds some of the other's work");
+    println!(
+        "           and pays for waking it when it sleeps. Read the ratio of server CPU beside that of both."
+    );
     println!();
 }
 
 /// A line for each side, then the ratios.
 pub(crate) fn print_results(names: [&str; 2], pairs: &[Pair], noise: &[Pair]) {
     println!(
-        "  {:<16} {:>8} {:>12} {:>12} {:>12} {:>16} {:>12}",
-        "", "conn/s", "conn/CPU-s", "server CPU", "client CPU", "FIN to EOF p50", "p99"
+        "  {:16} {:>8} {:>12} {:>15} {:>15}   FIN to EOF",
+        "", "conn/s", "conn/CPU-s", "server CPU", "client CPU"
     );
     print_side("A", names[0], pairs.iter().map(|pair| &pair.a));
     print_side("B", names[1], pairs.iter().map(|pair| &pair.b));
     println!();
     print_quiet(pairs);
-    print_ratio("A/B", pairs);
+    print_ratios("A/B", pairs);
     if !noise.is_empty() {
-        print_ratio("A/A", noise);
+        print_ratios("A/A", noise);
         println!("  A/A is one program as both sides: what is not clearly outside its range is noise");
     }
 }
@@ -90,11 +111,13 @@ fn print_side<'a>(side: &str, name: &str, samples: impl Iterator<Item = &'a Samp
         fin_to_eof_ns.add(&sample.fin_to_eof_ns).expect("all rounds record in one shape");
     }
     println!(
-        "  {:<16} {:>8.0} {:>12.0} {:>11.0}% {:>11.0}% {:>13} us {:>9} us",
+        "  {:16} {:>8.0} {:>12.0} {:>7.1} us {:>3.0} % {:>7.1} us {:>3.0} %   p50 {} us, p99 {} us",
         format!("{side} {name}"),
         median(Sample::per_second),
         median(Sample::per_cpu_second),
+        median(|sample| sample.us_per_conn(sample.server_cpu)),
         median(|sample| sample.percent(sample.server_cpu)),
+        median(|sample| sample.us_per_conn(sample.client_cpu)),
         median(|sample| sample.percent(sample.client_cpu)),
         fin_to_eof_ns.value_at_quantile(0.5) / 1_000,
         fin_to_eof_ns.value_at_quantile(0.99) / 1_000,
@@ -112,7 +135,8 @@ fn print_quiet(pairs: &[Pair]) {
     );
 }
 
-fn print_ratio(name: &str, pairs: &[Pair]) {
-    let ratios: Vec<f64> = pairs.iter().map(Pair::ratio).collect();
-    println!("  {name}  {}  ({} pairs)", Spread::of(&ratios), pairs.len());
+fn print_ratios(name: &str, pairs: &[Pair]) {
+    let spread = |ratio: fn(&Pair) -> f64| Spread::of(&pairs.iter().map(ratio).collect::<Vec<_>>());
+    println!("  {name}  server CPU  {}  ({} pairs)", spread(Pair::ratio), pairs.len());
+    println!("  {name}  both CPUs   {}", spread(Pair::ratio_of_both));
 }
