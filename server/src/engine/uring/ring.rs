@@ -49,14 +49,15 @@ impl Ring {
     /// Whatever memory `entry` names stays valid until its completion was reaped (for a msghdr and its vectors:
     /// until the next `enter` returned).
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
-        if !self.held.is_empty() || self.ring.submission().is_full() {
-            self.held.push_back(entry);
-            self.flush();
-            return;
+        if self.held.is_empty() {
+            // SAFETY: the caller's promise is the one that `push` asks for.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
+            if pushed.is_ok() {
+                return;
+            }
         }
-        // SAFETY: the caller's promise is the one that `push` asks for; there is room, as was just seen.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        pushed.expect("there was room");
+        self.held.push_back(entry);
+        self.flush();
     }
 
     /// Moves held entries into the submission queue, entering the kernel when that is full.
@@ -110,6 +111,12 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
+    /// Whether entries wait to be submitted.
+    pub(super) fn has_submissions(&mut self) -> bool {
+        !self.held.is_empty() || !self.ring.submission().is_empty()
+    }
+
+    /// Whether there is no completion to reap.
     pub(super) fn is_empty(&mut self) -> bool {
         self.ring.completion().is_empty()
     }
