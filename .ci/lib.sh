@@ -1,0 +1,127 @@
+# What the outside steps share: a server that is started, watched and ended, and numbers read from what it says.
+# Sourced by a step with that step's arguments: BINARY ENGINE.
+# shellcheck shell=bash
+# Each variable that looks unused here is one that the steps read.
+# shellcheck disable=SC2034
+
+set -euo pipefail
+# Decimal points are points, and the messages of the system are those that are looked for.
+export LC_ALL=C
+
+# The longest that one step may take; none takes a third of it on two slow cores.
+STEP_MAX_S=120
+# The longest wait for anything that the server says.
+SAYS_MAX_S=20
+
+if [[ $# -ne 2 || ! -x $1 || ! $2 =~ ^(uring|mio)$ ]]; then
+    echo "usage: $0 BINARY uring|mio" >&2
+    exit 2
+fi
+# Every step bounds itself, so that one run by hand cannot hang either.
+if [[ -z ${FINWAIT_STEP_BOUNDED-} ]]; then
+    FINWAIT_STEP_BOUNDED=1 exec timeout --kill-after=10 "$STEP_MAX_S" "$0" "$@"
+fi
+
+binary=$1
+engine=$2
+client=$(dirname "${BASH_SOURCE[0]}")/client.py
+work=$(mktemp -d)
+server=''
+port=''
+tally=''
+
+cleanup() {
+    # Only what this step started, and only while it is still ours: `finish` forgets a server that has ended.
+    [[ -z $server ]] || kill -KILL "$server" 2>"$work/kill" || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'fail "stopped from outside, or not done in $STEP_MAX_S s"' TERM INT HUP
+
+# Says what is wrong, shows what the server said, and ends the step.
+fail() {
+    echo "$*" >&2
+    if [[ -s $work/err ]]; then
+        echo 'the server said:' >&2
+        tail -n 20 "$work/err" >&2
+    fi
+    exit 1
+}
+
+# start [-w WRAPPER...] -- [SERVER ARGUMENT...]: starts a server, under WRAPPER if there is one, and waits until it
+# listens. One worker: what strace injects is counted per thread.
+start() {
+    local wrapper=() line
+    while [[ $1 != -- ]]; do
+        wrapper+=("$1")
+        shift
+    done
+    shift
+    rm -f "$work/out"
+    mkfifo "$work/out"
+    # The pipe is opened for both directions, so that opening it waits for nobody.
+    exec {said}<>"$work/out"
+    "${wrapper[@]}" "$binary" --listen 127.0.0.1:0 --workers 1 --json "$@" >"$work/out" 2>"$work/err" &
+    server=$!
+    local deadline=$((SECONDS + SAYS_MAX_S))
+    # In slices, to notice a server that has ended: the pipe, open for both directions, never says so.
+    until read -r -t 0.2 line <&"$said"; do
+        kill -0 "$server" 2>"$work/kill" || fail 'the server ended before it listened'
+        ((SECONDS < deadline)) || fail 'the server did not begin to listen'
+    done
+    [[ $line =~ \"addr\":\"127\.0\.0\.1:([0-9]+)\" ]] || fail "no port in: $line"
+    port=${BASH_REMATCH[1]}
+}
+
+# inject SYSCALL WHAT: fills the array `injecting` with the wrapper that lets SYSCALL go wrong. The tracer is a
+# grandchild (-D), so that the pid we signal and wait for is the server's own.
+inject() {
+    injecting=(strace -D -f -qq -o "$work/strace" -e "trace=$1" -e "inject=$1:$2")
+}
+
+# How often strace has made a call fail.
+injected() {
+    grep -c INJECTED "$work/strace" || true
+}
+
+# log_says PATTERN: waits until the server's log has a line like that.
+log_says() {
+    local deadline=$((SECONDS + SAYS_MAX_S))
+    until grep -Eq -- "$1" "$work/err"; do
+        ((SECONDS < deadline)) || fail "the log never said: $1"
+        sleep 0.02
+    done
+}
+
+# drain: asks the server to end; finish EXIT_CODE: waits for its end, and reads its tally.
+drain() {
+    kill -TERM "$server"
+}
+
+finish() {
+    local expected=$1 code=0
+    wait "$server" || code=$?
+    server=''
+    [[ $code == "$expected" ]] || fail "exit code $code, not $expected"
+    read -r -t "$SAYS_MAX_S" tally <&"$said" || fail 'no tally'
+    exec {said}<&-
+}
+
+# counted NAME NUMBER: what the tally must say.
+counted() {
+    [[ $tally =~ \"$1\":([0-9]+) ]] || fail "no $1 in the tally: $tally"
+    [[ ${BASH_REMATCH[1]} == "$2" ]] || fail "$1 is ${BASH_REMATCH[1]}, not $2, in the tally: $tally"
+}
+
+# Processor time that the server has used, in milliseconds.
+cpu_ms() {
+    local stat
+    stat=$(<"/proc/$server/stat")
+    # After the name, which may hold spaces: state is field 3, so utime and stime (14 and 15) are the 12th and 13th.
+    read -r -a stat <<<"${stat##*) }"
+    echo $(((stat[11] + stat[12]) * 1000 / $(getconf CLK_TCK)))
+}
+
+now_ms() {
+    echo $((${EPOCHREALTIME/./} / 1000))
+}
