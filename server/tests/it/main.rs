@@ -4,4 +4,8 @@
 //! - `snapshot`: the transition table of the machine, one line per transition.
 
 mod snapshot;
+//! - `tidy`: what no tool knows about the source: imports, places, sizes.
+//! - `walk`: every reachable state of the machine, and the promise in each of them.
+
+mod tidy;
 mod walk;
