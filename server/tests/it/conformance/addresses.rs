@@ -1,0 +1,81 @@
+//! Several listeners, IPv6, and a port that is taken.
+
+use std::io;
+use std::net::SocketAddr;
+
+use finwait_server::config::Config;
+use finwait_server::engine::EngineKind;
+use finwait_server::server::{Server, StartError};
+
+use crate::support::{Peer, Running, config, engines, graceful};
+
+engines!(two_listeners, ipv6, a_taken_port_is_an_error, a_port_is_free_again_after_the_end);
+
+fn two_listeners(engine: EngineKind) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    for workers in [1, 2] {
+        let workers = workers.try_into().unwrap();
+        let server = Running::start_with(&Config { listen: vec![any, any], workers, ..config(engine) });
+        let addrs = server.server().addrs();
+        assert!(addrs.len() == 2 && addrs[0] != addrs[1], "{addrs:?}");
+        let peers: Vec<_> = (0..20).map(|index| Peer::connect(addrs[index % 2])).collect();
+        peers.iter().for_each(|peer| peer.send(1000));
+        peers.iter().for_each(|peer| peer.echo(1000));
+        server.drain();
+        peers.iter().for_each(Peer::echo_and_eof);
+        peers.iter().for_each(Peer::fin);
+        assert_eq!(server.join(), graceful(20, 20 * 1000));
+    }
+}
+
+fn ipv6(engine: EngineKind) {
+    let listen = vec![SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))];
+    let server = Running::start_with(&Config { listen, ..config(engine) });
+    assert!(server.addr().is_ipv6());
+    let peer = server.connect();
+    peer.send(1000);
+    peer.fin();
+    peer.echo_and_eof();
+    assert_eq!(server.end(), graceful(1, 1000));
+}
+
+/// Two servers of two workers each: sharing a port among workers must not let a stranger in.
+fn a_taken_port_is_an_error(engine: EngineKind) {
+    let two = 2.try_into().unwrap();
+    let first = Running::start_with(&Config { workers: two, ..config(engine) });
+    let listen = vec![first.addr()];
+    for workers in [1.try_into().unwrap(), two] {
+        let error = Server::start(&Config { listen: listen.clone(), workers, ..config(engine) }).unwrap_err();
+        let message = error.to_string();
+        match error {
+            StartError::Listen(addr, error) => {
+                assert_eq!((addr, error.kind()), (first.addr(), io::ErrorKind::AddrInUse));
+            }
+            StartError::Engine(_) | StartError::Worker(_) => panic!("{message}"),
+        }
+        assert!(
+            message.contains("ss -ltnp") && message.contains(&first.addr().port().to_string()),
+            "{message}"
+        );
+    }
+    // The first one is alone on its port still.
+    let peers: Vec<_> = (0..20).map(|_| first.connect_and_echo()).collect();
+    peers.iter().for_each(Peer::fin);
+    peers.iter().for_each(Peer::echo_and_eof);
+    assert_eq!(first.end(), graceful(20, 20));
+}
+
+/// Also while connections of the server before are in TIME_WAIT, which is on its side when it sent the first FIN.
+fn a_port_is_free_again_after_the_end(engine: EngineKind) {
+    let mut listen = config(engine).listen;
+    for _ in 0..3 {
+        let workers = 2.try_into().unwrap();
+        let server = Running::start_with(&Config { listen, workers, ..config(engine) });
+        listen = vec![server.addr()];
+        let peer = server.connect_and_echo();
+        server.drain();
+        peer.echo_and_eof();
+        peer.fin();
+        assert_eq!(server.join(), graceful(1, 1));
+    }
+}

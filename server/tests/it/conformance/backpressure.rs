@@ -1,0 +1,146 @@
+//! Peers that do not read hold up themselves and nobody else, in bounded memory, and lose nothing by it.
+
+use std::num::NonZeroU32;
+use std::thread;
+
+use finwait_server::config::Config;
+use finwait_server::engine::EngineKind;
+
+use crate::support::{
+    Peer, Program, Running, config, engines, graceful, many_sockets, outcomes, wait_until_still,
+};
+
+engines!(
+    sender_that_does_not_read_is_held_back,
+    no_more_than_the_window_is_owed,
+    peers_that_never_read_hurt_nobody,
+    full_peers_that_read_at_last_get_everything,
+    half_closed_full_peers_get_everything,
+    a_byte_each_does_not_take_all_buffers,
+);
+
+/// The writer blocks, the program does not hoard, and all of it arrives once it is read.
+fn sender_that_does_not_read_is_held_back(engine: EngineKind) {
+    const LEN: usize = 64 << 20;
+    // The window and the buffers of both engines are a few megabytes; a program that hoards takes 64.
+    const GROWTH_MAX: u64 = 12 << 20;
+    let program = Program::start(engine, &[]);
+    let before = program.resident();
+    let peer = program.connect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            peer.send(LEN);
+            peer.fin();
+        });
+        let taken = wait_until_still(|| peer.sent());
+        assert!(taken < LEN as u64, "nothing held the sender back");
+        let growth = program.resident().saturating_sub(before);
+        assert!(growth < GROWTH_MAX, "it grew by {growth} bytes for one peer that does not read");
+        peer.echo_and_eof();
+    });
+    let ended = program.end();
+    assert_eq!((ended.code, ended.tally), (Some(0), graceful(1, LEN as u64)));
+}
+
+fn no_more_than_the_window_is_owed(engine: EngineKind) {
+    for window in [1024, 100_000] {
+        let server = narrow_server(engine, window);
+        let peer = server.connect_narrow();
+        fill(&server, std::slice::from_ref(&peer));
+        let tally = server.tally();
+        let owed = tally.bytes_owed - tally.bytes_echoed;
+        assert!(owed > 0 && owed <= u64::from(window), "{owed} bytes are owed under a window of {window}");
+        peer.fin();
+        peer.echo_and_eof();
+        assert_eq!(server.end(), graceful(1, peer.sent()));
+    }
+}
+
+fn peers_that_never_read_hurt_nobody(engine: EngineKind) {
+    const PEERS: usize = 200;
+    let server = narrow_server(engine, 64 << 10);
+    let peers = connect_full(&server, PEERS);
+    let other = server.connect();
+    for _ in 0..100 {
+        other.send(10_000);
+        other.echo(10_000);
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            other.send(4 << 20);
+            other.fin();
+        });
+        other.echo_and_eof();
+    });
+    peers.into_iter().for_each(Peer::reset);
+    let tally = server.end();
+    assert_eq!((tally.accepted, tally.graceful, tally.reset), (PEERS as u64 + 1, 1, PEERS as u64));
+}
+
+/// Together they owe more than the shared buffers of an engine hold (4 MiB).
+fn full_peers_that_read_at_last_get_everything(engine: EngineKind) {
+    let _alone = many_sockets();
+    let server = narrow_server(engine, 16 << 10);
+    let peers = connect_full(&server, 300);
+    peers.iter().for_each(|peer| peer.echo(usize::try_from(peer.sent()).unwrap()));
+    peers.iter().for_each(Peer::fin);
+    peers.iter().for_each(Peer::echo_and_eof);
+    assert_eq!(server.end(), graceful(300, total(&peers)));
+}
+
+fn half_closed_full_peers_get_everything(engine: EngineKind) {
+    let _alone = many_sockets();
+    let server = narrow_server(engine, 16 << 10);
+    let peers = connect_full(&server, 300);
+    peers.iter().for_each(Peer::fin);
+    let other = server.connect_and_echo();
+    other.fin();
+    other.echo_and_eof();
+    peers.iter().for_each(Peer::echo_and_eof);
+    assert_eq!(server.end(), graceful(301, total(&peers) + 1));
+}
+
+/// Peers that are full up to a few owed bytes each: an engine that lends whole shared buffers runs out of them.
+fn a_byte_each_does_not_take_all_buffers(engine: EngineKind) {
+    const PEERS: usize = 200;
+    let server = narrow_server(engine, 1);
+    let peers = connect_full(&server, PEERS);
+    let tally = server.tally();
+    assert_eq!(tally.bytes_owed - tally.bytes_echoed, PEERS as u64, "each is owed a byte");
+    let other = server.connect();
+    for _ in 0..100 {
+        other.send(100);
+        other.echo(100);
+    }
+    other.fin();
+    other.echo_and_eof();
+    peers.into_iter().for_each(Peer::reset);
+    let expected = outcomes(server.end());
+    assert_eq!((expected.graceful, expected.reset), (1, PEERS as u64));
+}
+
+fn narrow_server(engine: EngineKind, window: u32) -> Running {
+    Running::start_with(&Config { window: NonZeroU32::new(window).unwrap(), ..config(engine) })
+}
+
+/// Peers that have sent until nothing moves any more, and have read nothing.
+fn connect_full(server: &Running, count: usize) -> Vec<Peer> {
+    let peers: Vec<_> = (0..count).map(|_| server.connect_narrow()).collect();
+    fill(server, &peers);
+    peers
+}
+
+fn fill(server: &Running, peers: &[Peer]) {
+    loop {
+        let before = total(peers);
+        peers.iter().for_each(|peer| peer.send_what_fits(usize::MAX));
+        wait_until_still(|| server.tally().bytes_received);
+        if total(peers) == before {
+            return;
+        }
+    }
+}
+
+fn total(peers: &[Peer]) -> u64 {
+    peers.iter().map(Peer::sent).sum()
+}
