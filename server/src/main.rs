@@ -11,6 +11,7 @@ use finwait_server::config::{Cli, Command, Config, Serve};
 use finwait_server::metrics::Tally;
 use finwait_server::server::{Handle, Server, StartError};
 use finwait_server::sys;
+use serde::Serialize;
 use serde_json::json;
 
 const FAILED: u8 = 1;
@@ -59,11 +60,19 @@ fn serve(serve: Serve) -> ExitCode {
     }
     match server.join() {
         Ok(tally) => {
-            say(&if json { json!({ "event": "tally", "tally": tally }).to_string() } else { lines(&tally) });
+            say(&if json { json!(Ended { event: "tally", tally }).to_string() } else { lines(&tally) });
             if tally.expired_in_drain > 0 { ExitCode::from(EXPIRED) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(FAILED, &error),
     }
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct Ended {
+    event: &'static str,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 fn lines(tally: &Tally) -> String {

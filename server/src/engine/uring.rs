@@ -136,15 +136,8 @@ enum Kind {
     Cancel,
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Accept,
-    Kind::AcceptCancel,
-    Kind::Wake,
-    Kind::Recv,
-    Kind::Send,
-    Kind::Poll,
-    Kind::Cancel,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Accept, Kind::AcceptCancel, Kind::Wake, Kind::Recv, Kind::Send, Kind::Poll, Kind::Cancel];
 const GENERATION: u32 = 0x00ff_ffff;
 
 fn tag(kind: Kind, generation: u32, index: u32) -> u64 {

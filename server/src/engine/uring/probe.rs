@@ -87,7 +87,11 @@ fn round_trip(engine: &mut Uring, token: Token, theirs: &mut UnixStream) -> io::
 /// Waits for one event; an error that the kernel reports instead is passed on.
 fn expect(engine: &mut Uring, token: Token, expected: Event) -> io::Result<()> {
     let mut completions = Vec::new();
-    engine.wait(Some(PATIENCE), &mut completions)?;
+    let deadline = engine.now() + PATIENCE;
+    // More than once: a wait may also end without anything (EINTR).
+    while completions.is_empty() && engine.now() < deadline {
+        engine.wait(Some(deadline - engine.now()), &mut completions)?;
+    }
     let seen = completions.iter().any(|completion| match completion {
         Completion::Event(of, event) => *of == token && *event == expected,
         Completion::Accepted { .. }
