@@ -125,15 +125,9 @@ impl<P: Proactor> Worker<'_, P> {
             self.proactor.start_accepting(listener_id(id));
         }
         let mut completions = Vec::new();
-        let mut moved = false;
+        let mut moved = true;
         loop {
-            let timeout = self.timeout(moved);
-            self.proactor.wait(timeout, &mut completions)?;
-            self.now = self.proactor.now();
-            moved = !completions.is_empty();
-            for completion in completions.drain(..) {
-                self.complete(completion);
-            }
+            // Before the first wait too: a drain that began before the worker subscribed has woken nobody.
             self.advance_ending();
             self.sweep();
             self.look_for_dry();
@@ -141,6 +135,13 @@ impl<P: Proactor> Worker<'_, P> {
             self.reopen_gates();
             if self.is_over() {
                 return Ok(());
+            }
+            let timeout = self.timeout(moved);
+            self.proactor.wait(timeout, &mut completions)?;
+            self.now = self.proactor.now();
+            moved = !completions.is_empty();
+            for completion in completions.drain(..) {
+                self.complete(completion);
             }
         }
     }

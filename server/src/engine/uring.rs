@@ -10,7 +10,9 @@ mod accept;
 mod bytes;
 mod pool;
 mod probe;
+mod receive;
 mod ring;
+mod transmit;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -28,7 +30,8 @@ use socket2::SockRef;
 
 use self::accept::Door;
 use self::bytes::Bytes;
-use self::pool::{GROUP, Pool};
+use self::pool::Pool;
+use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::listener::Source;
@@ -38,13 +41,8 @@ use crate::worker::{self, Ready, Settings};
 
 pub use self::probe::{Unavailable, probe};
 
-/// The most bytes thrown away with one receive.
-const DISCARD_MAX: u32 = 1 << 20;
 /// How often one `wait` goes back to the kernel for completions that it still holds.
 const ENTERS_MAX: u32 = 8;
-/// Starved receives tried again for each buffer that came back.
-const REARM_PER_BUFFER: usize = 64;
-
 /// Runs one worker on this engine until it is drained. `ready` is told once whether it could be set up.
 ///
 /// # Errors
@@ -72,6 +70,10 @@ struct Uring {
     /// Receives that found no buffer, oldest first. They are tried again when one comes back: at once would fail
     /// at once, and a timer would spin.
     starved: VecDeque<(Token, u32)>,
+    /// Connections with bytes that came before they were asked for.
+    eager: Vec<Token>,
+    /// The kernel can bound a multishot receive.
+    multishot: bool,
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,
     /// Ended already, to be handed out by the next `wait`.
@@ -89,28 +91,20 @@ struct Slot {
     generation: u32,
     fd: Option<OwnedFd>,
     bytes: Bytes,
-    recv: Recv,
+    inlet: Inlet,
     send: Send,
     /// Bytes asked to be sent.
     send_len: u32,
-    /// A cancel was submitted and its own completion is still to come.
-    cancelling: bool,
-    /// The close was asked for, and waits for that completion.
+    /// Cancels that were submitted and whose own completions are still to come.
+    cancels: u8,
+    /// The loop has cancelled what was in flight.
+    aborting: bool,
+    /// The close was asked for, and waits until nothing of this connection is left in the ring.
     close_held: bool,
     /// Our FIN was asked for: nothing received from here on will be sent.
     discarding: bool,
     /// It stands in `pinning`.
     pinning: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Recv {
-    #[default]
-    None,
-    /// In the kernel, for at most that many bytes.
-    InKernel(u32),
-    /// Waiting for a buffer.
-    Starved(u32),
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -158,6 +152,8 @@ impl Uring {
             slots: Vec::new(),
             vacant: Vec::new(),
             starved: VecDeque::new(),
+            eager: Vec::new(),
+            multishot: true,
             pinning: Vec::new(),
             done: Vec::new(),
             reaped: Vec::new(),
@@ -206,121 +202,6 @@ impl Uring {
         self.event(token, Event::Failed { op, fault });
     }
 
-    fn recv(&mut self, token: Token, max: u32) {
-        let fd = Fd(self.fd(token).as_raw_fd());
-        let slot = self.slot(token);
-        slot.recv = Recv::InKernel(max);
-        let entry = if slot.discarding {
-            // MSG_TRUNC on TCP: the bytes are dropped in the kernel, and no buffer is needed (tcp(7)).
-            opcode::Recv::new(fd, std::ptr::null_mut(), DISCARD_MAX).flags(libc::MSG_TRUNC).build()
-        } else {
-            let recv = opcode::Recv::new(fd, std::ptr::null_mut(), max).buf_group(GROUP).build();
-            recv.flags(squeue::Flags::BUFFER_SELECT)
-        };
-        self.push(token, Kind::Recv, entry);
-    }
-
-    fn received(&mut self, token: Token, result: i32, flags: u32) {
-        let Recv::InKernel(max) = std::mem::take(&mut self.slot(token).recv) else {
-            unreachable!("a receive ended that was not in the kernel");
-        };
-        if let Some(buffer) = cqueue::buffer_select(flags) {
-            let len = u32::try_from(result).unwrap_or(0);
-            let span = self.pool.received(buffer, len, cqueue::buffer_more(flags));
-            let slot = &mut self.slots[token.index()];
-            if slot.discarding || len == 0 {
-                self.pool.discard(span);
-            } else {
-                slot.bytes.append(&mut self.pool, span);
-                self.note_pinning(token);
-            }
-        }
-        match result {
-            0 => self.event(token, Event::PeerFin { owed: 0 }),
-            1.. => {
-                let taken = result.unsigned_abs();
-                self.event(token, Event::Received { taken, owed: taken });
-            }
-            _ => match -result {
-                // Not an error of the connection: it waits its turn.
-                libc::ENOBUFS if !self.slot(token).discarding => {
-                    self.slot(token).recv = Recv::Starved(max);
-                    let generation = self.slot(token).generation;
-                    self.starved.push_back((token, generation));
-                }
-                libc::ENOBUFS | libc::EINTR | libc::EAGAIN => self.recv(token, max),
-                errno => self.fail(token, OpKind::Recv, fault(errno)),
-            },
-        }
-    }
-
-    fn send(&mut self, token: Token) {
-        let fd = Fd(self.fd(token).as_raw_fd());
-        let user_data = self.tag(token, Kind::Send);
-        let slot = &mut self.slots[token.index()];
-        slot.send = Send::InKernel;
-        let entry =
-            slot.bytes.send_entry(&self.pool, fd, slot.send_len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
-        // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
-        unsafe { self.ring.push(entry.user_data(user_data)) };
-    }
-
-    fn sent(&mut self, token: Token, result: i32) {
-        assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
-        self.slot(token).send = Send::None;
-        match result {
-            1.. => {
-                let sent = result.unsigned_abs();
-                self.slots[token.index()].bytes.consume(&mut self.pool, sent);
-                self.event(token, Event::Sent(sent));
-            }
-            _ => match -result {
-                libc::EAGAIN => self.poll_room(token),
-                libc::EINTR => self.send(token),
-                errno => self.fail(token, OpKind::Send, fault(errno)),
-            },
-        }
-    }
-
-    fn poll_room(&mut self, token: Token) {
-        let fd = Fd(self.fd(token).as_raw_fd());
-        self.slot(token).send = Send::Polling;
-        self.push(token, Kind::Poll, opcode::PollAdd::new(fd, libc::POLLOUT as u32).build());
-        self.note_pinning(token);
-    }
-
-    fn polled(&mut self, token: Token, result: i32) {
-        assert!(self.slot(token).send == Send::Polling, "a poll ended that was not in the kernel");
-        match -result {
-            libc::ECANCELED => {
-                self.slot(token).send = Send::None;
-                self.fail(token, OpKind::Send, Fault::Cancelled);
-            }
-            // Ready, or an error: the send tells.
-            _ => self.send(token),
-        }
-    }
-
-    /// Remembers a connection that holds shared buffers while its peer makes no room.
-    fn note_pinning(&mut self, token: Token) {
-        let slot = self.slot(token);
-        if slot.send == Send::Polling && !slot.pinning && slot.bytes.is_pinning() {
-            slot.pinning = true;
-            self.pinning.push(token);
-        }
-    }
-
-    /// Moves the bytes that wait for slow readers out of the shared buffers: 64 peers that hold a byte each would
-    /// otherwise take all of them.
-    fn move_out(&mut self) {
-        for token in std::mem::take(&mut self.pinning) {
-            let slot = &mut self.slots[token.index()];
-            if std::mem::take(&mut slot.pinning) && slot.send == Send::Polling {
-                slot.bytes.move_out(&mut self.pool);
-            }
-        }
-    }
-
     fn fin(&mut self, token: Token) {
         // Whatever is still here came after the machine had asked for the FIN.
         let slot = &mut self.slots[token.index()];
@@ -336,22 +217,32 @@ impl Uring {
     }
 
     fn cancel(&mut self, token: Token) {
-        if let Recv::Starved(_) = self.slot(token).recv {
-            self.slot(token).recv = Recv::None;
-            self.fail(token, OpKind::Recv, Fault::Cancelled);
-        }
         let fd = Fd(self.fd(token).as_raw_fd());
-        self.slot(token).cancelling = true;
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build();
-        self.push(token, Kind::Cancel, entry);
+        let slot = self.slot(token);
+        slot.aborting = true;
+        if slot.inlet.is_armed() || slot.send != Send::None {
+            slot.cancels += 1;
+            self.push(token, Kind::Cancel, opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build());
+        }
+        // A receive that waits for a buffer is in no kernel, and ends here.
+        self.deliver(token);
     }
 
     fn close(&mut self, token: Token) {
+        let slot = self.slot(token);
+        assert!(!slot.inlet.is_asked() && slot.send == Send::None, "closed with an operation in flight");
+        slot.close_held = true;
+        if slot.inlet.is_armed() && slot.cancels == 0 {
+            // The loop asks for nothing, but a multishot receive is still there.
+            self.cancel(token);
+        }
+        self.close_if_held(token);
+    }
+
+    fn close_if_held(&mut self, token: Token) {
         let slot = &mut self.slots[token.index()];
-        assert!(slot.recv == Recv::None && slot.send == Send::None, "closed with an operation in flight");
-        if slot.cancelling {
-            // It names the descriptor, which must not be another connection's by the time it runs.
-            slot.close_held = true;
+        // A cancel names the descriptor, which must not be another connection's by the time it runs.
+        if !slot.close_held || slot.inlet.is_armed() || slot.cancels > 0 {
             return;
         }
         slot.bytes.clear(&mut self.pool);
@@ -382,10 +273,8 @@ impl Uring {
             Kind::Send => self.sent(token, entry.result()),
             Kind::Poll => self.polled(token, entry.result()),
             Kind::Cancel => {
-                self.slot(token).cancelling = false;
-                if self.slot(token).close_held {
-                    self.close(token);
-                }
+                self.slot(token).cancels -= 1;
+                self.close_if_held(token);
             }
             Kind::Accept | Kind::AcceptCancel | Kind::Wake => unreachable!("handled above"),
         }
@@ -402,20 +291,6 @@ impl Uring {
         while self.wake_reader.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
         self.poll_wake();
         self.done.push(Completion::Woken);
-    }
-
-    /// Tries receives again that found no buffer, as far as buffers have come back.
-    fn feed_starved(&mut self) {
-        let tries = usize::from(self.pool.in_kernel()) * REARM_PER_BUFFER;
-        for _ in 0..tries.min(self.starved.len()) {
-            let Some((token, generation)) = self.starved.pop_front() else { return };
-            let slot = self.slot(token);
-            if let Recv::Starved(max) = slot.recv
-                && slot.generation == generation
-            {
-                self.recv(token, max);
-            }
-        }
     }
 }
 
@@ -466,6 +341,7 @@ impl Proactor for Uring {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.calm_eager();
         let busy = !self.done.is_empty() || !self.ring.is_empty() || self.doors.iter().any(Door::is_closing);
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         if !busy || self.ring.has_submissions() {
@@ -510,7 +386,7 @@ impl Proactor for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         // A worker that fails leaves receives behind, and the kernel cancels them some time after the ring is gone.
-        if self.slots.iter().any(|slot| slot.recv != Recv::None) {
+        if self.slots.iter().any(|slot| slot.inlet.is_armed()) {
             self.pool.leak();
         }
     }
