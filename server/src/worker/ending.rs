@@ -51,12 +51,13 @@ impl<P: Proactor> Worker<'_, P> {
         let drain = !ending.grace_over && (expire || since >= self.settings.grace);
         ending.grace_over |= drain;
         ending.expired |= expire;
-        let grace_over = ending.grace_over;
+        // However short the grace: closing the listener on a handshake under way would reset it.
+        let listened = ending.expired || since >= self.settings.grace.max(ACCEPT_QUIET);
         // While connections are open the listener may stay: with handshakes refused nothing new comes, and one
         // that was under way is still served.
         let quiet = self.open == 0
             && self.now.saturating_duration_since(ending.began.max(ending.accepted)) >= ACCEPT_QUIET;
-        self.stop_gates(|gate| grace_over || quiet || gate.late >= BACKLOG);
+        self.stop_gates(|gate| listened || quiet || gate.late >= BACKLOG);
         if drain {
             self.tell_all(Event::Drain);
         }
@@ -74,8 +75,9 @@ impl<P: Proactor> Worker<'_, P> {
         let standing = self.gates.iter().any(Gate::is_standing);
         let quiet = (self.open == 0 && standing).then(|| ending.began.max(ending.accepted) + ACCEPT_QUIET);
         let grace = (!ending.grace_over).then(|| ending.began + self.settings.grace);
+        let listened = standing.then(|| ending.began + self.settings.grace.max(ACCEPT_QUIET));
         let expiry = (!ending.expired).then(|| ending.began + self.settings.drain_timeout);
-        [quiet, grace, expiry].into_iter().flatten().min()
+        [quiet, grace, listened, expiry].into_iter().flatten().min()
     }
 
     fn begin_ending(&mut self) {

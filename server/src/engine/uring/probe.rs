@@ -54,9 +54,17 @@ impl Unavailable {
 
 /// Sets up a ring and sends some bytes through it the way the server will.
 ///
+/// On a thread of its own: the kernel takes a ring down some time after it was closed, and interrupts the thread that
+/// had made it to do so. A caller's blocking calls with a timeout would then fail with EINTR.
+///
 /// # Errors
 /// The step that failed, with the kernel's reason.
 pub fn probe() -> Result<(), Unavailable> {
+    std::thread::scope(|scope| scope.spawn(try_out).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn try_out() -> Result<(), Unavailable> {
     let at = |step| move |error| Unavailable { step, error };
     let mut engine = Uring::new(Vec::new()).map_err(at("io_uring_setup"))?;
     let (ours, mut theirs) = UnixStream::pair().map_err(at("socketpair"))?;
