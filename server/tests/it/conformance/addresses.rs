@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
@@ -70,7 +71,8 @@ fn a_port_is_free_again_after_the_end(engine: EngineKind) {
     let mut listen = config(engine).listen;
     for _ in 0..3 {
         let workers = 2.try_into().unwrap();
-        let server = Running::start_with(&Config { listen, workers, ..config(engine) });
+        let drain_grace = Duration::ZERO;
+        let server = Running::start_with(&Config { listen, workers, drain_grace, ..config(engine) });
         listen = vec![server.addr()];
         let peer = server.connect_and_echo();
         server.drain();

@@ -12,6 +12,7 @@ use crate::support::{Peer, Program, Running, clock, config, engines, graceful, o
 
 engines!(
     no_connections,
+    right_after_the_start,
     idle_connections,
     silent_and_just_accepted_connections,
     bytes_unread_at_the_drain,
@@ -31,6 +32,15 @@ fn no_connections(engine: EngineKind) {
         let began = clock();
         assert_eq!(server.end(), Tally::default());
         assert!(began.elapsed() < Duration::from_secs(30), "an idle server waited for its grace");
+    }
+}
+
+/// A worker that was told to start and has not looked around yet must not sleep through the drain.
+fn right_after_the_start(engine: EngineKind) {
+    for _ in 0..40 {
+        let workers = 4.try_into().unwrap();
+        let server = Running::start_with(&Config { workers, ..config(engine) });
+        assert_eq!(server.end(), Tally::default());
     }
 }
 
