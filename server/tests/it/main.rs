@@ -1,12 +1,18 @@
 //! The one integration-test binary.
 //!
 //! - `conformance`: the promise over real sockets, each case on each engine.
+//! - `dealing`: one listening socket for several workers, where the kernel does not balance.
+//! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
+//! - `program`: the program as its users see it: arguments, output, exit codes, signals.
 //! - `snapshot`: the transition table of the machine, one line per transition.
 //! - `support`: the small vocabulary that the cases are written in.
 //! - `tidy`: what no tool knows about the source: imports, places, sizes.
 //! - `walk`: every reachable state of the machine and of the world around it, and the promise in each of them.
 
 mod conformance;
+mod dealing;
+mod policy;
+mod program;
 mod snapshot;
 mod support;
 mod tidy;

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use peer::Peer;
-pub(crate) use program::Program;
+pub(crate) use program::{Finished, Program, run_to_end};
 pub(crate) use running::{Running, config, graceful, outcomes};
 
 /// The one limit on every wait: generous, for a test machine may be busy, and never reached by a good server.

@@ -1,7 +1,8 @@
 //! Several listeners, IPv6, and a port that is taken.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use finwait_server::config::Config;
@@ -10,7 +11,13 @@ use finwait_server::server::{Server, StartError};
 
 use crate::support::{Peer, Running, config, engines, graceful};
 
-engines!(two_listeners, ipv6, a_taken_port_is_an_error, a_port_is_free_again_after_the_end);
+engines!(
+    two_listeners,
+    ipv6,
+    a_taken_port_is_an_error,
+    a_port_is_free_again_after_the_end,
+    starting_does_not_interrupt_the_caller
+);
 
 fn two_listeners(engine: EngineKind) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -79,5 +86,18 @@ fn a_port_is_free_again_after_the_end(engine: EngineKind) {
         peer.echo_and_eof();
         peer.fin();
         assert_eq!(server.join(), graceful(1, 1));
+    }
+}
+
+/// A library leaves nothing behind on the thread that calls it. (A ring that is taken down there later would interrupt
+/// what the thread then waits for.)
+fn starting_does_not_interrupt_the_caller(engine: EngineKind) {
+    let (mut ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    for _ in 0..10 {
+        let server = Running::start(engine);
+        let error = ours.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        assert_eq!(server.end(), graceful(0, 0));
     }
 }

@@ -18,13 +18,14 @@ use super::{Peer, wait_until};
 /// A child that is killed when its test ends, however that ends.
 pub(crate) struct Program {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
     stderr: Arc<Mutex<String>>,
     collector: Option<JoinHandle<()>>,
     addrs: Vec<SocketAddr>,
+    engine: String,
 }
 
-/// How a program ended.
+/// How a program ended that served.
 pub(crate) struct Ended {
     /// Its exit code; `None` when a signal killed it.
     pub(crate) code: Option<i32>,
@@ -34,58 +35,118 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+/// How a program ended that did something short.
+pub(crate) struct Finished {
+    /// Its exit code; `None` when a signal killed it.
+    pub(crate) code: Option<i32>,
+    /// Everything that it said.
+    pub(crate) stdout: String,
+    /// Everything that it complained about.
+    pub(crate) stderr: String,
+}
+
+/// Runs the program to an end that comes by itself.
+#[track_caller]
+pub(crate) fn run_to_end(args: &[&str]) -> Finished {
+    let mut program = Program::spawn("", args);
+    let mut stdout = String::new();
+    program.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let code = program.exit_code();
+    Finished { code, stdout, stderr: program.stderr() }
+}
+
 impl Program {
-    /// Starts the program with one worker on a free port, and waits until it listens.
+    /// Starts the program with one worker, on a free port unless told otherwise, and waits until it listens.
     #[track_caller]
     pub(crate) fn start(engine: EngineKind, args: &[&str]) -> Self {
         Self::start_in_shell(engine, "", args)
     }
 
+    /// As [`Program::start`], with `auto` for one.
+    #[track_caller]
+    pub(crate) fn start_with_engine(engine: &str, args: &[&str]) -> Self {
+        Self::start_listening("", engine, args)
+    }
+
     /// As [`Program::start`], after the commands `before` of a shell that it takes the place of.
     #[track_caller]
     pub(crate) fn start_in_shell(engine: EngineKind, before: &str, args: &[&str]) -> Self {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{before} exec \"$0\" \"$@\""), bin()]);
-        command.args(["--json", "--workers", "1", "--engine", engine.name()]);
-        if !args.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
-        Self::run(command.args(args))
+        Self::start_listening(before, engine.name(), args)
+    }
+
+    /// Starts it on a free port with plain output, which is left to the test.
+    #[track_caller]
+    pub(crate) fn start_plain(engine: EngineKind, before: &str) -> Self {
+        Self::start_plain_on(engine, SocketAddr::from(([127, 0, 0, 1], 0)), before)
+    }
+
+    /// As [`Program::start_plain`], on `addr`.
+    #[track_caller]
+    pub(crate) fn start_plain_on(engine: EngineKind, addr: SocketAddr, before: &str) -> Self {
+        let addr = addr.to_string();
+        Self::spawn(before, &["--workers", "1", "--engine", engine.name(), "--listen", &addr])
     }
 
     #[track_caller]
-    fn run(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (stderr, collector) = collect(child.stderr.take().unwrap());
-        let mut program = Self { child, stdout, stderr, collector: Some(collector), addrs: Vec::new() };
-        let listeners = program.count_listeners(command);
-        for _ in 0..listeners {
-            let line = program.line();
+    fn start_listening(before: &str, engine: &str, args: &[&str]) -> Self {
+        let mut all = vec!["--json", "--engine", engine];
+        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--workers", "1")] {
+            if !args.contains(&flag) {
+                all.extend([flag, value]);
+            }
+        }
+        all.extend(args);
+        let mut program = Self::spawn(before, &all);
+        for _ in all.iter().filter(|&&arg| arg == "--listen") {
+            let line = program.json_line();
             assert_eq!(line["event"], "listening", "{line}");
             program.addrs.push(line["addr"].as_str().unwrap().parse().unwrap());
+            line["engine"].as_str().unwrap().clone_into(&mut program.engine);
         }
         program
     }
 
-    fn count_listeners(&self, command: &Command) -> usize {
-        command.get_args().filter(|&arg| arg == "--listen").count()
+    #[track_caller]
+    fn spawn(before: &str, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_finwait-server")]);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.take().map(BufReader::new);
+        let (stderr, collector) = collect(child.stderr.take().unwrap());
+        let (addrs, engine) = (Vec::new(), String::new());
+        Self { child, stdout, stderr, collector: Some(collector), addrs, engine }
     }
 
-    /// The next line of its stdout.
+    /// The next line of its stdout, without its end; empty at the end.
     #[track_caller]
-    fn line(&mut self) -> Value {
+    pub(crate) fn plain_line(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        self.stdout.as_mut().expect("not closed yet").read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn json_line(&mut self) -> Value {
+        let line = self.plain_line();
         serde_json::from_str(&line).unwrap_or_else(|error| {
             panic!("{error}: it said {line:?} on stdout, and on stderr:\n{}", self.stderr())
         })
     }
 
+    /// Goes away as a reader.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
     /// Its addresses, in the order of the command line.
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// The engine that it said it runs.
+    pub(crate) fn engine_announced(&self) -> &str {
+        &self.engine
     }
 
     /// A client of its first address.
@@ -103,7 +164,7 @@ impl Program {
         peer
     }
 
-    /// What it logged up to now.
+    /// What it logged up to now; everything, once [`Program::exit_code`] was asked for.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
@@ -129,7 +190,7 @@ impl Program {
         // A signal is delivered to each thread when it gets to run: only then is nothing done any more.
         wait_until("it stands still", || {
             let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-            tasks.flatten().all(|task| self.stat(&task.path().join("stat").to_string_lossy())[0] == "T")
+            tasks.flatten().all(|task| stat(&task.path().join("stat").to_string_lossy())[0] == "T")
         });
     }
 
@@ -151,17 +212,9 @@ impl Program {
     #[track_caller]
     pub(crate) fn cpu_time(&self) -> Duration {
         // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux that we know.
-        let stat = self.stat(&format!("/proc/{}/stat", self.child.id()));
+        let stat = stat(&format!("/proc/{}/stat", self.child.id()));
         let ticks = stat[11].parse::<u64>().unwrap() + stat[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
-    }
-
-    /// The fields of a `stat` file from the state on; the name before it may contain blanks.
-    #[track_caller]
-    fn stat(&self, path: &str) -> Vec<String> {
-        let stat = fs::read_to_string(path).unwrap();
-        let fields = stat.rsplit_once(") ").unwrap().1;
-        fields.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Asks it to end with SIGTERM, and waits: see [`Program::ended`].
@@ -174,38 +227,25 @@ impl Program {
     /// Waits until it has ended, and checks that its tally adds up.
     #[track_caller]
     pub(crate) fn ended(mut self) -> Ended {
-        let line = self.line();
-        let code = self.exit_code();
-        self.collector.take().unwrap().join().unwrap();
-        let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}"));
-        let tally = Tally {
-            accepted: count("accepted"),
-            graceful: count("graceful"),
-            reset: count("reset"),
-            aborted: count("aborted"),
-            expired: count("expired"),
-            shutdown_failed: count("shutdown_failed"),
-            expired_in_drain: count("expired_in_drain"),
-            bytes_received: count("bytes_received"),
-            bytes_owed: count("bytes_owed"),
-            bytes_echoed: count("bytes_echoed"),
-            bytes_discarded: count("bytes_discarded"),
-            drain_ns: 0,
-        };
+        let line = self.json_line();
+        let tally = tally_from(&line);
         adds_up(&tally);
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "", "the tally is the last that it says");
+        assert_eq!(self.plain_line(), "", "the tally is the last that it says");
+        let code = self.exit_code();
         Ended { code, tally, stderr: self.stderr() }
     }
 
+    /// Waits until it has ended; `None` when a signal killed it.
     #[track_caller]
-    fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the program ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        if let Some(collector) = self.collector.take() {
+            collector.join().unwrap();
+        }
         status.and_then(|status| status.code())
     }
 }
@@ -218,9 +258,35 @@ impl Drop for Program {
     }
 }
 
-/// The program under test.
-pub(crate) fn bin() -> &'static str {
-    env!("CARGO_BIN_EXE_finwait-server")
+/// The fields of a `stat` file from the state on; the name before it may contain blanks.
+#[track_caller]
+fn stat(path: &str) -> Vec<String> {
+    let stat = fs::read_to_string(path).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1;
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The tally that was printed as JSON, without the time: exactly the counters that the library has.
+#[track_caller]
+fn tally_from(line: &Value) -> Tally {
+    let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}"));
+    assert!(count("drain_ns") > 0, "a drain takes some time");
+    let tally = Tally {
+        accepted: count("accepted"),
+        graceful: count("graceful"),
+        reset: count("reset"),
+        aborted: count("aborted"),
+        expired: count("expired"),
+        shutdown_failed: count("shutdown_failed"),
+        expired_in_drain: count("expired_in_drain"),
+        bytes_received: count("bytes_received"),
+        bytes_owed: count("bytes_owed"),
+        bytes_echoed: count("bytes_echoed"),
+        bytes_discarded: count("bytes_discarded"),
+        drain_ns: count("drain_ns"),
+    };
+    assert_eq!(serde_json::to_value(tally).unwrap(), *line, "a counter that is not looked at");
+    Tally { drain_ns: 0, ..tally }
 }
 
 /// Reads `stderr` as it comes, so that a full pipe never holds the program up.

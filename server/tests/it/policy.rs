@@ -1,0 +1,253 @@
+//! Deadlines, accept verdicts, places and the stages of a drain, by themselves: no socket, no waiting.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use finwait_server::conn::{Conn, Event, Fault, Op};
+use finwait_server::drain::{Drain, Stage};
+use finwait_server::policy::{
+    ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Deadlines, LINGER_TOTAL, Places, accept_backoff,
+    accept_verdict, fault,
+};
+
+use crate::support::clock;
+
+const IDLE: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(5);
+const DEADLINES: Deadlines = Deadlines { idle: Some(IDLE), stall: STALL, linger: LINGER };
+const TICK: Duration = Duration::from_nanos(1);
+
+/// What is due on `conn` when its peer last moved `touched` ago and our FIN was asked for `fin` ago.
+fn due(deadlines: &Deadlines, conn: &Conn, touched: Duration, fin: Duration) -> Option<Event> {
+    let long_ago = clock();
+    let now = long_ago + 2 * (touched + fin);
+    deadlines.due(conn, now - touched, now - fin, now)
+}
+
+#[test]
+fn an_idle_connection_is_drained_exactly_when_it_is_due() {
+    let conn = Conn::new(1000);
+    assert_eq!(due(&DEADLINES, &conn, IDLE - TICK, IDLE), None);
+    assert_eq!(due(&DEADLINES, &conn, IDLE, IDLE), Some(Event::Drain));
+    let patient = Deadlines { idle: None, ..DEADLINES };
+    assert_eq!(due(&patient, &conn, IDLE * 1000, IDLE), None);
+}
+
+#[test]
+fn a_connection_that_is_owed_bytes_stalls_and_never_idles() {
+    let conn = owing();
+    assert_eq!(due(&DEADLINES, &conn, STALL - TICK, STALL), None);
+    assert_eq!(due(&DEADLINES, &conn, STALL, STALL), Some(Event::Expired));
+    let mut flushing = owing();
+    flushing.handle(Event::Drain);
+    assert_eq!(due(&DEADLINES, &flushing, STALL - TICK, STALL), None);
+    assert_eq!(due(&DEADLINES, &flushing, STALL, STALL), Some(Event::Expired));
+}
+
+#[test]
+fn after_our_fin_a_silent_peer_gets_a_linger_and_a_chatty_one_six() {
+    let conn = lingering();
+    assert_eq!(due(&DEADLINES, &conn, LINGER - TICK, LINGER), None);
+    assert_eq!(due(&DEADLINES, &conn, LINGER, LINGER), Some(Event::Expired));
+    assert_eq!(due(&DEADLINES, &conn, TICK, LINGER * LINGER_TOTAL - TICK), None);
+    assert_eq!(due(&DEADLINES, &conn, TICK, LINGER * LINGER_TOTAL), Some(Event::Expired));
+}
+
+#[test]
+fn a_connection_that_waits_for_the_kernel_alone_has_no_deadline() {
+    let age = Duration::from_secs(1_000_000);
+    let mut taking = Conn::new(1000);
+    operate(&mut taking);
+    taking.handle(Event::Drain);
+    assert_eq!(due(&DEADLINES, &taking, age, age), None, "the last take is being made");
+    let mut aborting = owing();
+    aborting.handle(Event::Expired);
+    assert_eq!(due(&DEADLINES, &aborting, age, age), None, "aborting");
+    let mut closing = Conn::new(1000);
+    closing.handle(Event::Expired);
+    operate(&mut closing);
+    assert_eq!(due(&DEADLINES, &closing, age, age), None, "closing");
+    closing.handle(Event::Closed);
+    assert_eq!(due(&DEADLINES, &closing, age, age), None, "closed");
+}
+
+#[test]
+fn deadlines_are_looked_at_several_times_within_the_shortest() {
+    for shortest in [100, 1000, 5000].map(Duration::from_millis) {
+        for deadlines in [
+            Deadlines { idle: Some(shortest), ..DEADLINES },
+            Deadlines { stall: shortest, ..DEADLINES },
+            Deadlines { linger: shortest, ..DEADLINES },
+        ] {
+            assert!(deadlines.sweep_every() * 4 <= shortest, "{deadlines:?}");
+        }
+    }
+    // Neither a spin for a tiny deadline, nor an hour's sleep for a huge one.
+    let tiny = Deadlines { linger: TICK, ..DEADLINES };
+    assert!(tiny.sweep_every() >= Duration::from_millis(1));
+    let huge = Deadlines { idle: None, stall: STALL * 1000, linger: STALL * 1000 };
+    assert!(huge.sweep_every() <= Duration::from_secs(1));
+}
+
+#[test]
+fn a_lost_connection_does_not_pause_accepting_and_a_lack_does() {
+    for kind in [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::Interrupted,
+        io::ErrorKind::WouldBlock,
+    ] {
+        assert_eq!(accept_verdict(&kind.into()), AcceptVerdict::Again, "{kind}");
+    }
+    // EPERM, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2).
+    for errno in [1, 22, 24, 23, 105, 12] {
+        let error = io::Error::from_raw_os_error(errno);
+        assert_eq!(accept_verdict(&error), AcceptVerdict::Pause, "{error}");
+    }
+}
+
+#[test]
+fn causes_are_told_apart() {
+    // ECONNRESET, EPIPE, ENOTCONN: one RST, seen at different times. Numbers as on Linux.
+    for (errno, cause) in [
+        (104, Fault::Reset),
+        (32, Fault::Reset),
+        (107, Fault::Reset),
+        (103, Fault::Aborted),
+        (110, Fault::TimedOut),
+        (113, Fault::TimedOut),
+        (101, Fault::TimedOut),
+        (105, Fault::Local),
+        (12, Fault::Local),
+        (9, Fault::Local),
+    ] {
+        let error = io::Error::from_raw_os_error(errno);
+        assert_eq!(fault(&error), cause, "{error}");
+    }
+}
+
+#[test]
+fn accept_backs_off_to_a_limit() {
+    let mut pause = Duration::ZERO;
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        pause = accept_backoff(pause);
+        pauses.push(pause);
+    }
+    assert_eq!((pauses[0], pauses[11]), (ACCEPT_BACKOFF_MIN, ACCEPT_BACKOFF_MAX));
+    assert!(pauses.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(ACCEPT_BACKOFF_MAX)), "{pauses:?}");
+}
+
+#[test]
+fn places_are_never_given_out_twice() {
+    let places = Places::new(Some(3));
+    let held = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    if places.take() {
+                        assert!(held.fetch_add(1, Ordering::SeqCst) < 3, "a fourth place");
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        places.give_back();
+                    }
+                }
+            });
+        }
+    });
+    for _ in 0..3 {
+        assert!(places.is_free() && places.take());
+    }
+    assert!(!places.is_free() && !places.take());
+    // Beyond the limit only in a drain; what is given back then makes no room before there is any.
+    places.take_anyway();
+    places.give_back();
+    assert!(!places.take());
+    places.give_back();
+    assert!(places.take());
+}
+
+#[test]
+fn without_a_limit_there_is_always_a_place() {
+    let places = Places::new(None);
+    assert!((0..100_000).all(|_| places.take()) && places.is_free());
+}
+
+#[test]
+#[should_panic(expected = "not taken")]
+fn a_place_is_given_back_once() {
+    Places::new(Some(3)).give_back();
+}
+
+#[test]
+fn the_stage_only_rises_and_wakes_at_every_rise() {
+    let drain = Drain::default();
+    let woken = Arc::new(Count::default());
+    drain.subscribe(Waker::from(Arc::clone(&woken)));
+    assert_eq!((drain.stage(), woken.times()), (Stage::Serving, 0));
+    drain.raise(Stage::Serving);
+    assert_eq!((drain.stage(), woken.times()), (Stage::Serving, 0));
+    drain.raise(Stage::Draining);
+    assert_eq!((drain.stage(), woken.times()), (Stage::Draining, 1));
+    drain.raise(Stage::Draining);
+    assert_eq!((drain.stage(), woken.times()), (Stage::Draining, 1));
+    drain.raise(Stage::Expiring);
+    drain.raise(Stage::Draining);
+    assert_eq!((drain.stage(), woken.times()), (Stage::Expiring, 2));
+}
+
+#[test]
+fn every_subscriber_is_woken() {
+    let drain = Drain::default();
+    let all: Vec<_> = (0..5).map(|_| Arc::new(Count::default())).collect();
+    all.iter().for_each(|woken| drain.subscribe(Waker::from(Arc::clone(woken))));
+    drain.raise(Stage::Expiring);
+    assert!(all.iter().all(|woken| woken.times() == 1));
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Count(AtomicU32);
+
+impl Count {
+    fn times(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A connection with a send in flight.
+fn owing() -> Conn {
+    let mut conn = Conn::new(1000);
+    operate(&mut conn);
+    conn.handle(Event::Received { taken: 10, owed: 10 });
+    assert!(operate(&mut conn).contains(&Op::Send { len: 10 }));
+    conn
+}
+
+/// A connection whose FIN was sent and whose peer's was not received.
+fn lingering() -> Conn {
+    let mut conn = Conn::new(1000);
+    operate(&mut conn);
+    conn.handle(Event::Drain);
+    operate(&mut conn);
+    conn.handle(Event::Dry);
+    assert_eq!(operate(&mut conn), [Op::Fin]);
+    conn.handle(Event::FinSent);
+    operate(&mut conn);
+    conn
+}
+
+fn operate(conn: &mut Conn) -> Vec<Op> {
+    std::iter::from_fn(|| conn.next_op()).collect()
+}

@@ -1,0 +1,11 @@
+//! The program as its users see it: arguments, output, exit codes, signals.
+//!
+//! - `arguments`: defaults, usage errors, and the engine that is chosen.
+//! - `check`: the health probe against servers good and bad.
+//! - `output`: JSON and plain lines, and a stdout that nobody reads.
+//! - `signals`: one drains, a second one expires.
+
+mod arguments;
+mod check;
+mod output;
+mod signals;
