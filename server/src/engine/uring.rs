@@ -72,7 +72,7 @@ struct Uring {
     starved: VecDeque<(Token, u32)>,
     /// Connections with bytes that came before they were asked for.
     eager: Vec<Token>,
-    /// The kernel can bound a multishot receive.
+    /// The kernel has multishot receives (Linux 6.0).
     multishot: bool,
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,

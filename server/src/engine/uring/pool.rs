@@ -15,9 +15,10 @@ use io_uring::types::{BufRingEntry, IOU_PBUF_RING_INC};
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 const PAGE: usize = 4096;
-/// 4 MiB either way.
-const SHARED: Shape = Shape { count: 64, size: 64 * 1024, flags: IOU_PBUF_RING_INC as u16 };
-const SINGLE: Shape = Shape { count: 1024, size: 4 * 1024, flags: 0 };
+/// What all buffers hold together, either way.
+pub(super) const POOL_BYTES: u32 = 4 << 20;
+const SHARED: Shape = Shape { count: 64, size: POOL_BYTES / 64, flags: IOU_PBUF_RING_INC as u16 };
+const SINGLE: Shape = Shape { count: 1024, size: POOL_BYTES / 1024, flags: 0 };
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]

@@ -10,19 +10,19 @@ use std::os::fd::AsRawFd;
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 
-use super::pool::GROUP;
+use super::pool::{GROUP, POOL_BYTES};
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
 use crate::proactor::Token;
 
 /// The most bytes thrown away with one receive.
 pub(super) const DISCARD_MAX: u32 = 1 << 20;
-/// The most bytes that a multishot receive takes before other connections have their turn.
-const TURN_MAX: u32 = 64 * 1024;
 /// Early bytes of one connection from which on its receive is cancelled at once.
 const EARLY_MAX: u32 = 256 * 1024;
-/// What the kernel may still bring until it has seen the cancel: 32 buffers, as often as it looks in one trigger.
-const EARLY_LIMIT: u32 = EARLY_MAX + 32 * TURN_MAX;
+/// More can never come: buffers are given to the kernel only between two enters, and the cancel goes in first; a
+/// receive that was about to run may still run once. In practice a peer that had filled its whole window while we
+/// were stopped brought 32 buffers, 2 MiB.
+const EARLY_LIMIT: u32 = EARLY_MAX + 2 * POOL_BYTES;
 /// Starved receives tried again for each buffer that came back.
 const REARM_PER_BUFFER: usize = 64;
 
@@ -101,7 +101,7 @@ impl Uring {
             // MSG_TRUNC on TCP: the bytes are dropped in the kernel, and no buffer is needed (tcp(7)).
             opcode::Recv::new(fd, std::ptr::null_mut(), DISCARD_MAX).flags(libc::MSG_TRUNC).build()
         } else if slot.inlet.multi {
-            opcode::RecvMulti::new(fd, GROUP).len(TURN_MAX).build()
+            opcode::RecvMulti::new(fd, GROUP).build()
         } else {
             let recv = opcode::Recv::new(fd, std::ptr::null_mut(), max).buf_group(GROUP).build();
             recv.flags(squeue::Flags::BUFFER_SELECT)
@@ -130,7 +130,7 @@ impl Uring {
                 libc::ENOBUFS => inlet.starved = inlet.asked.is_some() && !discarding,
                 libc::EINTR | libc::EAGAIN => {}
                 libc::ECANCELED if paused || aborting => {}
-                // A kernel that cannot bound a multishot receive: single ones, for everyone.
+                // Linux 5.19 has no multishot receive: single ones, for everyone.
                 libc::EINVAL if inlet.multi => self.multishot = false,
                 _ => inlet.end = Some(result),
             },
