@@ -1,15 +1,13 @@
 //! A RST at every point of a connection's life is counted as one, and hurts nobody else.
 
-use std::thread;
 use std::time::Duration;
+use std::{slice, thread};
 
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
-use crate::support::{
-    Peer, Program, Running, config, engines, graceful, outcomes, wait_until, wait_until_still,
-};
+use crate::support::{Peer, Program, Running, config, engines, graceful, outcomes, wait_until};
 
 engines!(
     before_accept,
@@ -179,12 +177,7 @@ fn among_others(engine: EngineKind) {
 /// A peer that has sent until nothing moves any more, and has read nothing.
 fn connect_full(server: &Running) -> Peer {
     let peer = server.connect_narrow();
-    let mut before = 1;
-    while before != peer.sent() {
-        before = peer.sent();
-        peer.send_what_fits(usize::MAX);
-        wait_until_still(|| server.tally().bytes_received);
-    }
+    server.fill(slice::from_ref(&peer));
     let tally = server.tally();
     assert!(tally.bytes_owed > tally.bytes_echoed, "{tally:?}");
     peer

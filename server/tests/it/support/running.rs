@@ -9,7 +9,7 @@ use finwait_server::engine::{EngineChoice, EngineKind};
 use finwait_server::metrics::Tally;
 use finwait_server::server::{Handle, Server};
 
-use super::{LIMIT, Peer};
+use super::{LIMIT, Peer, wait_until_still};
 
 /// A server that is expired when its test ends, however that ends.
 pub(crate) struct Running {
@@ -93,6 +93,23 @@ impl Running {
         peer.send(1);
         peer.echo(1);
         peer
+    }
+
+    /// Has `peers`, which read nothing, send until nothing moves any more on either side.
+    #[track_caller]
+    pub(crate) fn fill(&self, peers: &[Peer]) {
+        let moved = || self.tally().bytes_received;
+        let mut rounds = 0;
+        loop {
+            let before = (moved(), peers.iter().map(Peer::sent).sum::<u64>());
+            peers.iter().for_each(|peer| peer.send_what_fits(usize::MAX));
+            // The server may make room after its last look: full is who could send nothing to one that took nothing.
+            if (wait_until_still(moved), peers.iter().map(Peer::sent).sum()) == before {
+                return;
+            }
+            rounds += 1;
+            assert!(rounds < 100, "nothing ever holds these peers back");
+        }
     }
 
     /// Begins the drain.
