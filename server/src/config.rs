@@ -117,7 +117,7 @@ pub struct Serve {
     /// The most bytes that one connection may owe before it is no longer received from (1KiB to 1GiB).
     #[arg(long, value_name = "SIZE", env = "FINWAIT_WINDOW", default_value = "256KiB", value_parser = window)]
     pub window: NonZeroU32,
-    /// The most connections served at a time; others wait in the backlog. Without it: what the descriptors allow.
+    /// The most connections served at a time; others wait unserved. Without it: what the descriptors allow.
     #[arg(long, value_name = "N", env = "FINWAIT_MAX_CONNECTIONS", value_parser = count)]
     pub max_connections: Option<u32>,
     /// End a connection properly after this time without a byte in either direction. Without it: never.

@@ -83,6 +83,8 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     sys::reuse_address(&socket)?;
     // Accepted sockets inherit it, which saves a system call on each.
     socket.set_tcp_nodelay(true)?;
+    // Inherited likewise: an urgent byte is a byte like any other (RFC 6093), and echoed in its place.
+    socket.set_out_of_band_inline(true)?;
     Ok(socket)
 }
 

@@ -122,6 +122,20 @@ pub fn fault(error: &io::Error) -> Fault {
     }
 }
 
+/// The cause behind a failed `shutdown`, and a line in the log: a peer that sent a RST can provoke as many as it likes,
+/// so those are for debugging only.
+#[must_use]
+pub fn shutdown_fault(error: &io::Error) -> Fault {
+    let fault = fault(error);
+    match fault {
+        Fault::Reset => tracing::debug!("shutdown(SD_SEND) failed: {error}"),
+        Fault::Aborted | Fault::TimedOut | Fault::Cancelled | Fault::Local | Fault::Shutdown => {
+            tracing::warn!("shutdown(SD_SEND) failed: {error}");
+        }
+    }
+    fault
+}
+
 /// The next pause after one of `last`.
 #[must_use]
 pub fn accept_backoff(last: Duration) -> Duration {

@@ -59,11 +59,33 @@ impl Ready {
     }
 }
 
+/// Tells whether `engine` could be set up, and runs a worker on it if so.
+///
+/// # Errors
+/// As [`run`]. A failure to set up is told, not returned.
+pub fn serve(
+    engine: io::Result<impl Proactor>,
+    listeners: usize,
+    settings: &Settings,
+    ready: &Ready,
+) -> io::Result<()> {
+    match engine {
+        Ok(mut engine) => {
+            ready.tell(Ok(()));
+            run(&mut engine, listeners, settings)
+        }
+        Err(error) => {
+            ready.tell(Err(error));
+            Ok(())
+        }
+    }
+}
+
 /// Serves `listeners` listeners until the server is drained and the last connection is closed.
 ///
 /// # Errors
 /// When the engine breaks ([`Proactor::wait`]); the connections that were open are then lost with it.
-pub fn run(proactor: &mut impl Proactor, listeners: u32, settings: &Settings) -> io::Result<()> {
+pub fn run(proactor: &mut impl Proactor, listeners: usize, settings: &Settings) -> io::Result<()> {
     settings.drain.subscribe(proactor.waker());
     let now = proactor.now();
     let gates = (0..listeners).map(|_| Gate::new()).collect();

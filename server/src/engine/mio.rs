@@ -36,17 +36,8 @@ const WAKER: mio::Token = mio::Token(usize::MAX - 1);
 /// # Errors
 /// As epoll_wait(2), or its counterpart.
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
-    let listeners = u32::try_from(sources.len()).map_err(io::Error::other)?;
-    match Mio::new(sources) {
-        Ok(mut engine) => {
-            ready.tell(Ok(()));
-            worker::run(&mut engine, listeners, settings)
-        }
-        Err(error) => {
-            ready.tell(Err(error));
-            Ok(())
-        }
-    }
+    let listeners = sources.len();
+    worker::serve(Mio::new(sources), listeners, settings, ready)
 }
 
 struct Mio {
@@ -72,8 +63,6 @@ struct Peer {
     /// The last look did not say "would block".
     readable: bool,
     writable: bool,
-    /// A hang-up was hinted at: no further hint may come, so reads go on until they say 0 or fail.
-    hung_up: bool,
     /// Our FIN was asked for: nothing received from here on will be sent.
     discarding: bool,
     /// It stands in `work`.
@@ -144,10 +133,7 @@ impl Mio {
         peer.bytes.clear(&mut self.pool);
         match peer.stream.shutdown(Shutdown::Write) {
             Ok(()) => self.done.push(Completion::Event(token, Event::FinSent)),
-            Err(error) => {
-                tracing::warn!(token = token.0, "shutdown(SD_SEND) failed: {error}");
-                self.fail(token, OpKind::Fin, policy::fault(&error));
-            }
+            Err(error) => self.fail(token, OpKind::Fin, policy::shutdown_fault(&error)),
         }
     }
 
@@ -183,8 +169,7 @@ impl Mio {
             } else if let Some(door) = event.token().0.checked_sub(DOORS) {
                 self.doors[door].hint();
             } else if let Some(peer) = self.peers.get_mut(event.token().0) {
-                peer.hung_up |= event.is_read_closed() || event.is_error();
-                peer.readable |= event.is_readable() || peer.hung_up;
+                peer.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
                 peer.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
                 if !peer.queued {
                     peer.queued = true;
@@ -319,7 +304,6 @@ impl Peer {
             send: None,
             readable: true,
             writable: true,
-            hung_up: false,
             discarding: false,
             queued: false,
         }
@@ -360,7 +344,6 @@ impl Peer {
             Some(max) => self.bytes.space(max, pool),
             None => pool.scratch(),
         };
-        let asked = buffer.len();
         let result = ignoring_interrupts(|| self.stream.read(buffer));
         if keep.is_some() {
             self.bytes.fill(*result.as_ref().unwrap_or(&0), pool);
@@ -372,8 +355,7 @@ impl Peer {
             }
             Ok(taken) => {
                 self.recv = None;
-                // A short count means that the queue is empty: the kernel will say when it is not.
-                self.readable = taken == asked || self.hung_up;
+                // Still readable, even after a short count: a read also ends at an urgent mark, with more behind it.
                 let taken = u32::try_from(taken).expect("no more than was asked for");
                 Some(Event::Received { taken, owed: taken })
             }

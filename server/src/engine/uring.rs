@@ -48,17 +48,8 @@ const ENTERS_MAX: u32 = 8;
 /// # Errors
 /// As io_uring_enter(2).
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
-    let listeners = u32::try_from(sources.len()).map_err(io::Error::other)?;
-    match Uring::new(sources) {
-        Ok(mut engine) => {
-            ready.tell(Ok(()));
-            worker::run(&mut engine, listeners, settings)
-        }
-        Err(error) => {
-            ready.tell(Err(error));
-            Ok(())
-        }
-    }
+    let listeners = sources.len();
+    worker::serve(Uring::new(sources), listeners, settings, ready)
 }
 
 struct Uring {
@@ -207,12 +198,11 @@ impl Uring {
         let slot = &mut self.slots[token.index()];
         slot.discarding = true;
         slot.bytes.clear(&mut self.pool);
+        // A multishot receive would bring whatever a peer floods us with; a discard takes it in the kernel.
+        self.pause_recv(token);
         match SockRef::from(self.fd(token)).shutdown(Shutdown::Write) {
             Ok(()) => self.event(token, Event::FinSent),
-            Err(error) => {
-                tracing::warn!(token = token.0, "shutdown(SD_SEND) failed: {error}");
-                self.fail(token, OpKind::Fin, policy::fault(&error));
-            }
+            Err(error) => self.fail(token, OpKind::Fin, policy::shutdown_fault(&error)),
         }
     }
 
@@ -342,20 +332,24 @@ impl Proactor for Uring {
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.calm_eager();
-        let busy = !self.done.is_empty() || !self.ring.is_empty() || self.doors.iter().any(Door::is_closing);
+        let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
+        let busy = hungry
+            || !self.done.is_empty()
+            || !self.ring.is_empty()
+            || self.doors.iter().any(Door::is_closing);
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         if !busy || self.ring.has_submissions() {
             self.ring.enter(if busy { Some(Duration::ZERO) } else { timeout })?;
         }
         self.now = clock();
-        for _ in 0..ENTERS_MAX {
+        for enters in 0.. {
             let mut reaped = std::mem::take(&mut self.reaped);
             self.ring.reap(&mut reaped);
             for entry in reaped.drain(..) {
                 self.complete(&entry);
             }
             self.reaped = reaped;
-            if !self.ring.has_more() {
+            if enters == ENTERS_MAX || !self.ring.has_more() {
                 break;
             }
             self.ring.enter(Some(Duration::ZERO))?;

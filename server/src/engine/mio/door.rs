@@ -121,6 +121,11 @@ impl Door {
                     if let Some(stream) = self.deal(stream)
                         && let Err(error) = admit(registry, stream)
                     {
+                        if self.state == State::Stopping {
+                            // It is lost, and the next one may not be: the door is to be closed in any case.
+                            tracing::warn!("a connection of the backlog cannot be served: {error}");
+                            continue;
+                        }
                         self.state = State::Paused;
                         return Err(error);
                     }

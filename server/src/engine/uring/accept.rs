@@ -129,6 +129,7 @@ impl Uring {
             let listener = ListenerId(u32::try_from(index).expect("fewer than 2^32 listeners"));
             if let Err(error) = socket.set_nonblocking(true) {
                 tracing::error!("the backlog cannot be emptied: {error}");
+                self.done.push(Completion::AcceptStopped { listener });
                 continue;
             }
             for (stream, _) in (0..BACKLOG).map_while(|_| socket.accept().ok()) {

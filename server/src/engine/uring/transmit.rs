@@ -39,6 +39,9 @@ impl Uring {
     }
 
     fn poll_room(&mut self, token: Token) {
+        if self.slot(token).aborting {
+            return self.send_cancelled(token);
+        }
         let fd = Fd(self.fd(token).as_raw_fd());
         self.slot(token).send = Send::Polling;
         self.push(token, Kind::Poll, opcode::PollAdd::new(fd, libc::POLLOUT as u32).build());
@@ -48,13 +51,17 @@ impl Uring {
     pub(super) fn polled(&mut self, token: Token, result: i32) {
         assert!(self.slot(token).send == Send::Polling, "a poll ended that was not in the kernel");
         match -result {
-            libc::ECANCELED => {
-                self.slot(token).send = Send::None;
-                self.fail(token, OpKind::Send, Fault::Cancelled);
-            }
+            libc::ECANCELED => self.send_cancelled(token),
+            // The cancel came when the poll had just ended, and found nothing.
+            _ if self.slot(token).aborting => self.send_cancelled(token),
             // Ready, or an error: the send tells.
             _ => self.send(token),
         }
+    }
+
+    fn send_cancelled(&mut self, token: Token) {
+        self.slot(token).send = Send::None;
+        self.fail(token, OpKind::Send, Fault::Cancelled);
     }
 
     /// Remembers a connection that holds shared buffers while its peer makes no room.

@@ -1,12 +1,16 @@
 //! What is sent comes back, of every size and in every order of sending and reading, and then the FIN.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::thread;
 
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Running, config, engines, graceful};
+use socket2::SockRef;
+
+use crate::support::{LIMIT, Program, Running, config, engines, graceful};
 
 engines!(
     nothing_then_fin,
@@ -18,6 +22,7 @@ engines!(
     write_then_immediate_shutdown,
     reading_begins_after_a_megabyte_was_sent,
     byte_by_byte,
+    urgent_byte_is_a_byte_like_any_other,
     connections_one_after_another,
     connections_side_by_side,
     several_workers_share_the_connections,
@@ -52,6 +57,26 @@ fn data_and_fin_in_one_segment(engine: EngineKind) {
         peer.echo_and_eof();
     }
     assert_eq!(server.end(), graceful(3, 1 + 1000 + (32 << 10)));
+}
+
+/// A read ends at the urgent mark with more bytes behind it, and no hint follows for those.
+fn urgent_byte_is_a_byte_like_any_other(engine: EngineKind) {
+    let program = Program::start(engine, &[]);
+    let mut stream = TcpStream::connect(program.addrs()[0]).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    for _ in 0..10 {
+        program.stop();
+        stream.write_all(b"abc").unwrap();
+        SockRef::from(&stream).send_out_of_band(b"X").unwrap();
+        stream.write_all(b"def").unwrap();
+        program.go_on();
+        let mut echo = [0; 7];
+        stream.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"abcXdef");
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(program.end().tally, graceful(1, 70));
 }
 
 fn write_then_immediate_shutdown(engine: EngineKind) {

@@ -15,6 +15,7 @@ use crate::support::{
 engines!(
     simultaneous_fins,
     bytes_after_our_fin_are_discarded_and_counted,
+    floods_after_our_fin_are_discarded_and_counted,
     hang_up_hint_before_unread_bytes,
     idle_timeout_ends_with_a_fin,
     idle_timeout_ends_a_peer_that_never_spoke,
@@ -56,6 +57,29 @@ fn bytes_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
     }
     peer.fin();
     let expected = Tally { bytes_received: 300_001, bytes_discarded: 300_000, ..graceful(1, 1) };
+    assert_eq!(server.join(), expected);
+}
+
+/// A peer that goes on sending as fast as it can, when all that it sends is thrown away, must not take anything from
+/// the server: an engine that counted on its buffers as a bound was brought down by this.
+fn floods_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
+    const PEERS: u64 = 4;
+    const FLOOD: usize = 32 << 20;
+    let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
+    let peers: Vec<_> = (0..PEERS).map(|_| server.connect_and_echo()).collect();
+    server.drain();
+    thread::scope(|scope| {
+        for peer in &peers {
+            scope.spawn(|| {
+                peer.echo_and_eof();
+                peer.send(FLOOD);
+                peer.fin();
+            });
+        }
+    });
+    let discarded = PEERS * FLOOD as u64;
+    let expected =
+        Tally { bytes_received: PEERS + discarded, bytes_discarded: discarded, ..graceful(PEERS, PEERS) };
     assert_eq!(server.join(), expected);
 }
 
