@@ -66,18 +66,22 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  finwait-server                                    echo on 127.0.0.1:7007
-  finwait-server --listen 0.0.0.0:7 --listen [::]:7 the echo port, on IPv4 and IPv6
+  finwait-server                        echo on 127.0.0.1:7007
+  finwait-server --listen 0.0.0.0:7 --listen '[::]:7'
+                                        the echo port, on IPv4 and on IPv6
   finwait-server --workers 1 --window 64KiB --max-connections 10k
-  finwait-server check 127.0.0.1:7007               one echo with a proper end, as a health probe
+  finwait-server check 127.0.0.1:7007   one echo with a proper end, as a health probe
 
 Signals:
-  SIGTERM or SIGINT drains: connections may end by themselves for --drain-grace, then are ended properly; a
-  second signal, or --drain-timeout, expires what is left. The tally is printed on stdout.
+  SIGTERM or SIGINT drains: connections may end by themselves for --drain-grace, and
+  are then ended properly. A second signal, or --drain-timeout, expires what is left.
+  The tally is printed on stdout.
 
 Exit codes:
-  0  drained, every connection ended before its deadline      2  usage, or a forced engine that cannot run
-  1  a failure at run time                                    3  the drain had to expire connections";
+  0  drained, and the drain had to expire no connection
+  1  a failure at run time
+  2  usage, or a forced engine that cannot run
+  3  the drain had to expire connections";
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
@@ -99,7 +103,7 @@ pub struct Check {
 /// What the server is told on its command line.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; may be given several times. Port 0 takes a free one.
+    /// Address to listen on; may be given several times. Port 0 takes a free one, [::] is IPv6 alone.
     #[arg(
         long,
         value_name = "ADDR",

@@ -81,6 +81,10 @@ pub fn refuse_handshakes(listener: SockRef<'_>) {
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     sys::reuse_address(&socket)?;
+    if addr.is_ipv6() {
+        // Whether [::] takes IPv4 too differs between systems; here it never does, and both can be listened on.
+        socket.set_only_v6(true)?;
+    }
     // Accepted sockets inherit it, which saves a system call on each.
     socket.set_tcp_nodelay(true)?;
     // Inherited likewise: an urgent byte is a byte like any other (RFC 6093), and echoed in its place.

@@ -14,6 +14,7 @@ use crate::support::{Peer, Running, config, engines, graceful};
 engines!(
     two_listeners,
     ipv6,
+    both_families_on_one_port,
     a_taken_port_is_an_error,
     a_port_is_free_again_after_the_end,
     starting_does_not_interrupt_the_caller
@@ -45,6 +46,24 @@ fn ipv6(engine: EngineKind) {
     peer.fin();
     peer.echo_and_eof();
     assert_eq!(server.end(), graceful(1, 1000));
+}
+
+/// `[::]` would take IPv4 as well on most systems, and then 0.0.0.0 could not be listened on beside it.
+fn both_families_on_one_port(engine: EngineKind) {
+    let v6 = SocketAddr::from(([0; 8], 0));
+    let free = Running::start_with(&Config { listen: vec![v6], ..config(engine) });
+    let port = free.addr().port();
+    free.end();
+    let listen = vec![SocketAddr::from(([0; 4], port)), SocketAddr::from(([0; 8], port))];
+    let server = Running::start_with(&Config { listen, ..config(engine) });
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
+    for addr in [SocketAddr::from(([127, 0, 0, 1], port)), v6] {
+        let peer = Peer::connect(addr);
+        peer.send(1000);
+        peer.fin();
+        peer.echo_and_eof();
+    }
+    assert_eq!(server.end(), graceful(2, 2000));
 }
 
 /// Two servers of two workers each: sharing a port among workers must not let a stranger in.
