@@ -17,6 +17,7 @@ engines!(
     full_peers_that_read_at_last_get_everything,
     half_closed_full_peers_get_everything,
     a_byte_each_does_not_take_all_buffers,
+    more_arrives_at_once_than_there_are_buffers,
 );
 
 /// The writer blocks, the program does not hoard, and all of it arrives once it is read.
@@ -119,6 +120,22 @@ fn a_byte_each_does_not_take_all_buffers(engine: EngineKind) {
     peers.into_iter().for_each(Peer::reset);
     let expected = outcomes(server.end());
     assert_eq!((expected.graceful, expected.reset), (1, PEERS as u64));
+}
+
+/// Ten megabytes are ready in one turn, and an engine's shared buffers hold four: the rest has to wait its turn.
+fn more_arrives_at_once_than_there_are_buffers(engine: EngineKind) {
+    const PEERS: usize = 250;
+    const LEN: usize = 40_000;
+    let program = Program::start(engine, &[]);
+    let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
+    program.stop();
+    peers.iter().for_each(|peer| peer.send(LEN));
+    program.go_on();
+    peers.iter().for_each(|peer| peer.echo(LEN));
+    peers.iter().for_each(Peer::fin);
+    peers.iter().for_each(Peer::echo_and_eof);
+    let ended = program.end();
+    assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, (PEERS * (LEN + 1)) as u64)));
 }
 
 fn narrow_server(engine: EngineKind, window: u32) -> Running {

@@ -7,6 +7,7 @@ use crate::support::{Peer, Program, engines, graceful, many_sockets};
 engines!(
     ten_thousand_half_closed_peers_that_read_late,
     a_thousand_in_the_backlog_at_the_drain,
+    three_thousand_with_unread_bytes_at_the_drain,
     five_thousand_idle_connections_drained,
 );
 
@@ -47,6 +48,23 @@ fn a_thousand_in_the_backlog_at_the_drain(engine: EngineKind) {
         let ended = program.ended();
         assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, (PEERS * LEN) as u64)));
     }
+}
+
+/// More than an engine hears of in one turn: the drain begins while most of these bytes are in the kernel, unannounced.
+fn three_thousand_with_unread_bytes_at_the_drain(engine: EngineKind) {
+    const PEERS: usize = 3000;
+    const LEN: usize = 1000;
+    let _alone = many_sockets();
+    let program = Program::start(engine, &["--drain-grace", "0s"]);
+    let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
+    program.stop();
+    peers.iter().for_each(|peer| peer.send(LEN));
+    program.signal("TERM");
+    program.go_on();
+    peers.iter().for_each(Peer::echo_and_eof);
+    peers.iter().for_each(Peer::fin);
+    let ended = program.ended();
+    assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, (PEERS * (LEN + 1)) as u64)));
 }
 
 fn five_thousand_idle_connections_drained(engine: EngineKind) {
