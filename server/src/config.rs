@@ -103,7 +103,7 @@ pub struct Check {
 /// What the server is told on its command line.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address to listen on; may be given several times. Port 0 takes a free one, [::] is IPv6 alone.
+    /// Address to listen on; may be given several times. Port 0 takes a free one; an IPv6 address takes IPv6 alone.
     #[arg(
         long,
         value_name = "ADDR",
