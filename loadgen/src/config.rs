@@ -1,0 +1,253 @@
+//! What the generator is told: the command line, and the validated values that it is parsed into.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+/// The most addresses that `-b` may name.
+const SOURCES_MAX: usize = 65_536;
+
+/// A load generator that judges how a TCP echo service ends its connections.
+#[derive(Debug, Parser)]
+#[command(name = "finwait-loadgen", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Without HOST:PORT a finwait-server is started for the run, as a process of its own.
+
+Examples:
+  finwait-loadgen storm                        10,000 connections, all half-closed at once
+  finwait-loadgen storm 127.0.0.1:7 -c 1000 --tail 64KiB
+  finwait-loadgen storm --frozen               the server's own time for 10,000 endings
+  finwait-loadgen churn 10.0.0.9:7 -r 200 -d 1m -o run.json
+  finwait-loadgen churn 10.0.0.9:7 -r 2k -b 10.0.1.0/28
+  finwait-loadgen health 10.0.0.9:7            one connection, as a probe
+
+Units: durations 250us 10s 1h30m, sizes 64KiB, counts and rates 10k.
+
+Exit codes, the first that applies:
+  130  interrupted, after a report of what was done until then
+  2    usage, or more than this machine allows
+  4    the run is invalid: the generator, not the target, was the limit
+  1    a connection did not end cleanly, or something failed
+  0    every connection ended cleanly";
+
+/// The scenarios, and what this program runs of itself.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Open many connections, then half-close all of them at once.
+    Storm(Storm),
+    /// Open, use and end one connection after the other, at a rate or as fast as it goes.
+    Churn(Churn),
+    /// Open, use and end one connection.
+    Health(Health),
+    /// The embedded server, as the generator starts it.
+    #[command(hide = true)]
+    Target(Target),
+    /// Continues a stopped process when its standard input ends, as the generator starts it.
+    #[command(hide = true)]
+    Thaw(Thaw),
+}
+
+/// What `storm` is told.
+#[derive(Debug, Args)]
+pub struct Storm {
+    /// What every scenario is told.
+    #[command(flatten)]
+    pub common: Common,
+    /// Connections [default: 10k, or what the limits allow].
+    #[arg(short, long, value_name = "N", value_parser = connections)]
+    pub connections: Option<u32>,
+    /// Threads of the generator [default: half of the processors].
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroU32>,
+    /// Stop the server (SIGSTOP) while everything is issued, then let it go on.
+    #[arg(long)]
+    pub frozen: bool,
+    /// The process to stop, on this host; the embedded server needs none.
+    #[arg(long, value_name = "PID", requires = "frozen", requires = "target")]
+    pub server_pid: Option<NonZeroU32>,
+}
+
+/// What `churn` is told.
+#[derive(Debug, Args)]
+pub struct Churn {
+    /// What every scenario is told.
+    #[command(flatten)]
+    pub common: Common,
+    /// Connections at a time; with --rate, the most at a time.
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = connections)]
+    pub connections: u32,
+    /// Start no connection after this time [default: 10s, or none with --count].
+    #[arg(short, long, value_name = "D", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Connections to start per second, on a schedule that does not wait for the server.
+    #[arg(short, long, value_name = "RATE")]
+    pub rate: Option<PerSecond>,
+    /// Connections to start in all.
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = count)]
+    pub count: Option<u64>,
+    /// Threads of the generator [default: half of the processors].
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroU32>,
+}
+
+/// What `health` is told.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// What every scenario is told.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every scenario is told.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// HOST:PORT of the echo service; without it an embedded finwait-server is started.
+    pub target: Option<String>,
+    /// Bytes that each connection sends first, and wants back.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
+    pub size: u64,
+    /// Bytes that it sends right before its FIN; 0 for none [default: as --size].
+    #[arg(long, value_name = "SIZE", value_parser = tail)]
+    pub tail: Option<u64>,
+    /// The longest wait in each phase; progress starts it anew.
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = timeout)]
+    pub timeout: Duration,
+    /// Address or network to connect from; may be given several times [default: 16 of 127/8 to reach 127/8].
+    #[arg(short, long, value_name = "IP-or-CIDR")]
+    pub bind: Vec<Network>,
+    /// Print the report as JSON, histograms included.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the same JSON to a file, whole or not at all.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl Common {
+    /// The bytes that are sent right before the FIN.
+    #[must_use]
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail.unwrap_or(self.size)
+    }
+
+    /// All addresses of all `-b`, in order.
+    ///
+    /// # Errors
+    /// A sentence when there are too many.
+    pub fn sources(&self) -> Result<Vec<IpAddr>, String> {
+        let all = self.bind.iter().flat_map(|network| network.0.hosts());
+        let sources: Vec<IpAddr> = all.take(SOURCES_MAX + 1).collect();
+        if sources.len() > SOURCES_MAX {
+            return Err(format!("-b names more than {SOURCES_MAX} addresses: take a smaller network"));
+        }
+        Ok(sources)
+    }
+}
+
+/// What the embedded server is told.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Worker threads.
+    #[arg(long)]
+    pub workers: NonZeroU32,
+}
+
+/// What the process is told that lets a stopped server go on.
+#[derive(Debug, Args)]
+pub struct Thaw {
+    /// The stopped process.
+    pub pid: NonZeroU32,
+    /// When to let it go on although nobody asked.
+    #[arg(long, value_parser = duration)]
+    pub after: Duration,
+}
+
+/// An address or a network on the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let network = text.parse().or_else(|_| text.parse().map(|addr: IpAddr| addr.into()));
+        network
+            .map(Self)
+            .map_err(|_| "an address like 10.0.0.2 or a network like 10.0.0.0/28 is expected".to_owned())
+    }
+}
+
+/// A rate on the command line: `200`, `2k`, `2k/s`, `0.5`.
+#[derive(Clone, Copy, Debug)]
+pub struct PerSecond(pub f64);
+
+impl FromStr for PerSecond {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "a rate per second from 0.001 to 10m, like 200, 2k or 0.5, is expected";
+        let number = text.strip_suffix("/s").unwrap_or(text);
+        let rate = match number.parse() {
+            Ok(rate) => Some(rate),
+            Err(_) => parse_size::parse_size(number).ok().map(|rate| rate as f64),
+        };
+        // What is no number ("nan") is in no range either.
+        rate.filter(|rate| (0.001..=10e6).contains(rate)).map(Self).ok_or_else(|| EXPECTED.to_owned())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        // A year, so that adding one to a clock never overflows.
+        Ok(duration) if !duration.is_zero() && duration.as_secs() < 31_536_000 => Ok(duration),
+        Ok(_) => Err("more than 0 and less than a year is expected".to_owned()),
+        Err(error) => Err(format!("{error}; a duration like 250us, 10s or 1h30m is expected")),
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|timeout| match timeout.as_millis() {
+        1..=3_600_000 => Ok(timeout),
+        _ => Err("a timeout from 1ms to 1h is expected".to_owned()),
+    })
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    tail(text)
+        .ok()
+        .filter(|&size| size > 0)
+        .ok_or_else(|| "a size from 1 to 1GiB, like 64KiB, is expected".to_owned())
+}
+
+fn tail(text: &str) -> Result<u64, String> {
+    let size = parse_size::parse_size(text).ok().filter(|&size| size <= 1 << 30);
+    size.ok_or_else(|| "a size from 0 to 1GiB, like 64KiB, is expected".to_owned())
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    const EXPECTED: &str = "a count from 1 on, like 500 or 10k, is expected";
+    parse_size::parse_size(text).ok().filter(|&count| count > 0).ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn connections(text: &str) -> Result<u32, String> {
+    count(text).and_then(|count| {
+        let count = u32::try_from(count).ok().filter(|&count| count <= 10_000_000);
+        count.ok_or_else(|| "at most 10m connections are possible".to_owned())
+    })
+}
+
+fn threads(text: &str) -> Result<NonZeroU32, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroU32| threads.get() <= 1024);
+    threads.ok_or_else(|| "a number from 1 to 1024 is expected".to_owned())
+}
