@@ -3,6 +3,23 @@
 //!
 //! It judges from outside and shares no code with the server; `embedded` alone knows the one that it can start.
 
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod doctor;
+pub mod embedded;
+pub mod fault;
+pub mod freeze;
+pub mod host;
 pub mod outcome;
+pub mod output;
+pub mod pacer;
+pub mod payload;
+pub mod recorder;
 pub mod report;
+pub mod scenario;
+pub mod script;
+pub mod sources;
+pub mod swarm;
+pub mod sys;
+pub mod validity;

@@ -11,7 +11,10 @@ use crate::outcome::{Outcome, Outcomes};
 
 pub use self::summary::Summary;
 
+pub mod screen;
 pub mod summary;
+pub mod units;
+pub mod verdict;
 
 /// What the top-level `schema` says: raised when a reader of older reports would go wrong.
 pub const SCHEMA: &str = "finwait-loadgen/1";
@@ -138,6 +141,40 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Empty ones, for times up to `limit_ns`.
+    #[must_use]
+    pub fn new(limit_ns: u64) -> Self {
+        let empty = Summary::new(limit_ns);
+        Self {
+            shutdown: empty.clone(),
+            shutdown_or_deadline: empty.clone(),
+            scheduled_shutdown: empty.clone(),
+            drain: empty.clone(),
+            eof_tail: empty.clone(),
+            connect: empty.clone(),
+            echo: empty.clone(),
+            close: empty.clone(),
+            observation: empty.clone(),
+            start_lag: empty.clone(),
+            loop_lag: empty,
+        }
+    }
+
+    /// Adds those of another with the same limit.
+    pub fn add(&mut self, other: &Self) {
+        self.shutdown.add(&other.shutdown);
+        self.shutdown_or_deadline.add(&other.shutdown_or_deadline);
+        self.scheduled_shutdown.add(&other.scheduled_shutdown);
+        self.drain.add(&other.drain);
+        self.eof_tail.add(&other.eof_tail);
+        self.connect.add(&other.connect);
+        self.echo.add(&other.echo);
+        self.close.add(&other.close);
+        self.observation.add(&other.observation);
+        self.start_lag.add(&other.start_lag);
+        self.loop_lag.add(&other.loop_lag);
+    }
+
     /// Each with its name, in the order in which they stand above.
     #[must_use]
     pub fn all(&self) -> [(&'static str, &Summary); 11] {

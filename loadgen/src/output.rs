@@ -1,0 +1,55 @@
+//! A file that appears whole or not at all, and whose place is tried before a run, not after it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::sys;
+
+/// Where a report is to be written.
+#[derive(Debug)]
+pub enum Output {
+    /// Beside its final place until it is whole.
+    File(NamedTempFile, PathBuf),
+    /// Something that is there and no regular file, like /dev/stdout: it must not be replaced.
+    Special(PathBuf),
+}
+
+impl Output {
+    /// Makes sure that `path` can be written to.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn prepare(path: &Path) -> io::Result<Self> {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => return Ok(Self::Special(path.to_owned())),
+            Ok(_) | Err(_) => {}
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".finwait-loadgen-");
+        if let Some(permissions) = sys::permissions_of_files() {
+            builder.permissions(permissions);
+        }
+        Ok(Self::File(builder.tempfile_in(folder)?, path.to_owned()))
+    }
+
+    /// Writes `text` in one piece.
+    ///
+    /// # Errors
+    /// When the disk is full, or the like; an older file stays as it was then.
+    pub fn write(self, text: &str) -> io::Result<()> {
+        match self {
+            Self::Special(path) => fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes()),
+            Self::File(mut file, path) => {
+                file.write_all(text.as_bytes())?;
+                file.as_file().sync_all()?;
+                file.persist(path)?;
+                Ok(())
+            }
+        }
+    }
+}

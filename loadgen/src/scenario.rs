@@ -1,0 +1,230 @@
+//! A run from its command line to its report: the target, the threads, the barrier, the freeze, the verdict.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::{Churn, Common, Health, Storm};
+use crate::control::Control;
+use crate::doctor::{self, Fit, Wish};
+use crate::embedded::Embedded;
+use crate::host;
+use crate::report::{Report, Target};
+use crate::sys;
+
+use self::conduct::Conducted;
+
+mod conclude;
+mod conduct;
+
+/// How long a churn goes on when nobody says.
+const CHURN_DURATION: Duration = Duration::from_secs(10);
+
+/// Which scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Many connections, ended at once.
+    Storm,
+    /// One after the other.
+    Churn,
+    /// One.
+    Health,
+}
+
+impl Kind {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Storm => "storm",
+            Self::Churn => "churn",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which scenario.
+    pub kind: Kind,
+    /// HOST:PORT; without it an embedded server is started.
+    pub target: Option<String>,
+    /// Connections at a time; `None`: as many as the limits allow, up to a storm's usual number.
+    pub connections: Option<u32>,
+    /// No start after this.
+    pub duration: Option<Duration>,
+    /// Starts per second; `None` for a closed loop.
+    pub rate: Option<f64>,
+    /// Starts in all.
+    pub count: Option<u64>,
+    /// Bytes sent first.
+    pub size: u64,
+    /// Bytes sent right before our FIN.
+    pub tail: u64,
+    /// The longest wait without progress.
+    pub timeout: Duration,
+    /// Threads; `None` for half of the processors.
+    pub threads: Option<NonZeroU32>,
+    /// Addresses to connect from.
+    pub sources: Vec<std::net::IpAddr>,
+    /// Whether to stop the server while everything is issued.
+    pub frozen: bool,
+    /// The process to stop; the embedded one needs no telling.
+    pub server_pid: Option<NonZeroU32>,
+}
+
+impl Job {
+    fn new(kind: Kind, common: &Common) -> Result<Self, String> {
+        Ok(Self {
+            kind,
+            target: common.target.clone(),
+            connections: Some(1),
+            duration: None,
+            rate: None,
+            count: None,
+            size: common.size,
+            tail: common.tail_bytes(),
+            timeout: common.timeout,
+            threads: Some(NonZeroU32::MIN),
+            sources: common.sources()?,
+            frozen: false,
+            server_pid: None,
+        })
+    }
+
+    /// A storm.
+    ///
+    /// # Errors
+    /// What cannot be, in a sentence.
+    pub fn storm(storm: &Storm) -> Result<Self, String> {
+        let Storm { connections, threads, frozen, server_pid, .. } = *storm;
+        let job = Self::new(Kind::Storm, &storm.common)?;
+        if frozen && job.target.is_some() && server_pid.is_none() {
+            return Err(
+                "--frozen stops the server, so it needs --server-pid, the process on this host that serves \
+                        the target; the embedded server needs none"
+                    .to_owned(),
+            );
+        }
+        Ok(Self { connections, threads, frozen, server_pid, ..job })
+    }
+
+    /// A churn.
+    ///
+    /// # Errors
+    /// As [`Job::storm`].
+    pub fn churn(churn: &Churn) -> Result<Self, String> {
+        let Churn { connections, duration, rate, count, threads, .. } = *churn;
+        Ok(Self {
+            connections: Some(connections),
+            duration: duration.or((count.is_none()).then_some(CHURN_DURATION)),
+            rate: rate.map(|rate| rate.0),
+            count,
+            threads,
+            ..Self::new(Kind::Churn, &churn.common)?
+        })
+    }
+
+    /// One connection.
+    ///
+    /// # Errors
+    /// As [`Job::storm`].
+    pub fn health(health: &Health) -> Result<Self, String> {
+        Ok(Self { count: Some(1), ..Self::new(Kind::Health, &health.common)? })
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was asked for cannot be, or not here.
+    Usage(String),
+    /// Something failed.
+    Failed(String),
+}
+
+/// What a run is given by the program around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The executable of finwait-loadgen, for the embedded server and the watcher of a frozen one.
+    pub program: PathBuf,
+    /// Raised when the run is to end.
+    pub interrupted: Arc<AtomicBool>,
+    /// Whether to show progress on stderr.
+    pub progress: bool,
+}
+
+/// Runs a job.
+///
+/// # Errors
+/// When it could not be run at all. What went wrong with connections is in the report, and in its verdict.
+pub fn run(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
+    if let Some(pid) = job.server_pid {
+        let why = |error| {
+            format!("--server-pid {pid}: {error}: it must be a process on this host that you may signal")
+        };
+        sys::may_stop(pid.get()).map_err(|error| Failure::Usage(why(error)))?;
+    }
+    let cpus = host::cpus();
+    let threads = job.threads.map_or((cpus / 2).max(1), NonZeroU32::get);
+    // Limits are looked at before anything is started, which for the embedded server means: before its port is known.
+    let target = match &job.target {
+        Some(name) => resolve(name).map_err(Failure::Usage)?,
+        None => SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    let fit = doctor::examine(&wish(job, target)).map_err(Failure::Usage)?;
+    let threads = threads.min(fit.connections);
+    let embedded = match &job.target {
+        Some(_) => None,
+        None => {
+            let workers = NonZeroU32::new(cpus.saturating_sub(threads)).unwrap_or(NonZeroU32::MIN);
+            let started = Embedded::start(&around.program, workers);
+            Some(started.map_err(|error| Failure::Failed(format!("no embedded server: {error}")))?)
+        }
+    };
+    let target = Target {
+        name: job.target.clone().unwrap_or_else(|| "embedded".to_owned()),
+        addr: embedded.as_ref().map_or(target, Embedded::addr),
+        embedded: embedded.is_some(),
+    };
+    let run = Run { job, fit, threads, spin: cpus > threads, target, clock: Clock::start() };
+    let control = Control::new(Arc::clone(&around.interrupted));
+    let conducted = run.conduct(&control, around, embedded.as_ref()).map_err(Failure::Failed)?;
+    Ok(run.conclude(conducted, embedded, control.is_interrupted()))
+}
+
+/// A job on this machine.
+struct Run<'a> {
+    job: &'a Job,
+    fit: Fit,
+    threads: u32,
+    spin: bool,
+    target: Target,
+    clock: Clock,
+}
+
+fn wish(job: &Job, target: SocketAddr) -> Wish {
+    Wish {
+        target,
+        connections: job.connections,
+        rate: job.rate,
+        count: job.count,
+        sources: job.sources.clone(),
+    }
+}
+
+/// The address of a target, the first of IPv4 if there is one: `localhost` is two, and servers listen on that one.
+fn resolve(name: &str) -> Result<SocketAddr, String> {
+    let addrs = name.to_socket_addrs().map_err(|error| {
+        format!("`{name}` is no target: {error}; HOST:PORT is expected, like 127.0.0.1:7 or [::1]:7")
+    })?;
+    let addrs: Vec<SocketAddr> = addrs.collect();
+    let addr = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first()).copied();
+    addr.filter(|addr| addr.port() != 0)
+        .ok_or_else(|| format!("`{name}` has no address and port to connect to"))
+}

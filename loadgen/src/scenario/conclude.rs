@@ -1,0 +1,158 @@
+//! What was seen, put together: rates, the generator's health, the server's account, the verdict.
+
+use super::conduct::nanos;
+use super::{Conducted, Embedded, Kind, Run};
+use crate::host;
+use crate::recorder::{Recorder, Span};
+use crate::report::verdict::{self, verdict};
+use crate::report::{self, Generator, Rate, Report, Settings, Warning};
+use crate::validity;
+
+impl Run<'_> {
+    /// The report.
+    pub(super) fn conclude(
+        &self,
+        mut conducted: Conducted,
+        embedded: Option<Embedded>,
+        interrupted: bool,
+    ) -> Report {
+        let mut warnings = Vec::new();
+        let server = embedded.map(|embedded| embedded.end(&conducted.recorder.outcomes)).transpose();
+        let server = server.unwrap_or_else(|error| {
+            conducted.failed.get_or_insert_with(|| error.to_string());
+            None
+        });
+        let rate = self.rate(&conducted);
+        let mut generator = self.generator(&conducted);
+        let recorder = conducted.recorder;
+        let findings = validity::examine(&validity::Facts {
+            latency: &recorder.latency,
+            rate: &rate,
+            outcomes: &recorder.outcomes,
+            generator: &generator,
+            closed_loop: self.job.kind == Kind::Churn && self.job.rate.is_none(),
+            interrupted,
+        });
+        generator.valid = findings.invalid.is_empty();
+        generator.invalid = findings.invalid;
+        warnings.extend(findings.warnings);
+        warnings.extend(self.warnings(&recorder));
+        let verdict = verdict(&verdict::Facts {
+            scenario: self.job.kind.name(),
+            target: &self.target,
+            outcomes: &recorder.outcomes,
+            generator: &generator,
+            server: server.as_ref(),
+            interrupted,
+            failed: conducted.failed,
+        });
+        Report {
+            schema: report::SCHEMA,
+            scenario: self.job.kind.name(),
+            target: self.target.clone(),
+            config: self.settings(),
+            host: host::facts(self.fit.descriptors_max, self.clock.unix_ns(0)),
+            exemplars: recorder.exemplars(),
+            outcomes: recorder.outcomes,
+            latency: recorder.latency,
+            rate,
+            generator,
+            server,
+            warnings,
+            verdict,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let job = self.job;
+        Settings {
+            connections: self.fit.connections,
+            duration_ns: job.duration.map(nanos),
+            rate: job.rate,
+            count: job.count,
+            size_bytes: job.size,
+            tail_bytes: job.tail,
+            timeout_ns: self.timeout_ns(),
+            threads: self.threads,
+            sources: self.fit.sources.clone(),
+            frozen: job.frozen,
+            server_pid: job.server_pid.map(std::num::NonZeroU32::get),
+        }
+    }
+
+    fn rate(&self, conducted: &Conducted) -> Rate {
+        let recorder = &conducted.recorder;
+        let achieved = match (self.job.kind, self.job.rate) {
+            (Kind::Storm | Kind::Health, _) => None,
+            // Of an open loop its starts are measured: how long they take is up to the target.
+            (Kind::Churn, Some(rate)) => {
+                let last = recorder.starts.map_or(0, |starts| starts.last.saturating_sub(conducted.begin));
+                let by_count = self.job.count.map(|count| (count as f64 / rate * 1e9) as u64);
+                let by_duration = self.job.duration.map(nanos);
+                let planned = by_count.into_iter().chain(by_duration).min().unwrap_or(0);
+                per_second(recorder.started, planned.max(last))
+            }
+            (Kind::Churn, None) => per_second(recorder.outcomes.total(), elapsed_ns(recorder)),
+        };
+        Rate { offered: self.job.rate, achieved, missed: recorder.missed }
+    }
+
+    fn generator(&self, conducted: &Conducted) -> Generator {
+        let recorder = &conducted.recorder;
+        let elapsed_ns = elapsed_ns(recorder);
+        let cpu_ns = conducted.cpu.map_or(0, nanos);
+        let is_storm = self.job.kind == Kind::Storm;
+        let first_half_close = recorder.half_closes.map(|span| span.first);
+        let last_eof = recorder.eofs.map(|span| span.last);
+        let until_last_eof = |from: Option<u64>| Some(last_eof?.saturating_sub(from?));
+        Generator {
+            valid: true,
+            invalid: Vec::new(),
+            elapsed_ns,
+            setup_ns: conducted
+                .barrier
+                .zip(recorder.starts)
+                .map(|(at, starts)| at.saturating_sub(starts.first)),
+            issue_spread_ns: recorder.half_closes.map(|span| Span::length(&span)).filter(|_| is_storm),
+            completion_ns: until_last_eof(first_half_close).filter(|_| is_storm),
+            thaw_to_last_eof_ns: until_last_eof(conducted.thaw),
+            cpu_ns,
+            utilisation: share(cpu_ns, elapsed_ns * u64::from(self.threads)),
+            busy: share(recorder.busy_ns, recorder.ran_ns),
+            bytes_sent: recorder.bytes_sent,
+            bytes_received: recorder.bytes_received,
+        }
+    }
+
+    fn warnings(&self, recorder: &Recorder) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if let Some(fewer) = &self.fit.fewer {
+            let remedy =
+                Some("raise the limit (`ulimit -Hn` as root), or choose a number with -c".to_owned());
+            warnings.push(Warning { what: fewer.clone(), remedy });
+        }
+        let saturated = recorder.latency.all().iter().map(|(_, summary)| summary.saturated()).sum::<u64>();
+        if saturated > 0 {
+            let what = format!("{saturated} times were longer than twice the timeout, and count as that");
+            warnings.push(Warning { what, remedy: Some("raise --timeout".to_owned()) });
+        }
+        if cfg!(debug_assertions) {
+            let what = "this is a debug build: its figures mean little".to_owned();
+            warnings.push(Warning { what, remedy: Some("build it with --release".to_owned()) });
+        }
+        warnings
+    }
+}
+
+fn elapsed_ns(recorder: &Recorder) -> u64 {
+    recorder.starts.map_or(0, |starts| recorder.last_end.saturating_sub(starts.first))
+}
+
+fn per_second(count: u64, ns: u64) -> Option<f64> {
+    (ns > 0).then(|| count as f64 / (ns as f64 / 1e9))
+}
+
+/// A share from 0 to 1; clocks of different kinds may differ by a hair.
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) }
+}

@@ -1,0 +1,196 @@
+//! The run itself: threads are started, the barrier falls, a frozen server goes on, threads are joined.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{Embedded, Kind, Run, Surroundings};
+use crate::clock::Nanos;
+use crate::control::Control;
+use crate::freeze::Frozen;
+use crate::pacer::Pacer;
+use crate::recorder::Recorder;
+use crate::script::Plan;
+use crate::swarm::{self, Task};
+
+/// Connects under way at a time, in all: more would only be waiting in the server's backlog.
+const CONNECTS_MAX: u32 = 1024;
+/// Between being asked and the first planned start.
+const LEAD_NS: Nanos = 2_000_000;
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(100);
+/// A frozen server goes on this long after the timeout, whatever happens.
+const FROZEN_SPARE: Duration = Duration::from_secs(5);
+
+/// What came of it.
+pub(super) struct Conducted {
+    pub(super) recorder: Recorder,
+    /// Processor time that this process used meanwhile.
+    pub(super) cpu: Option<Duration>,
+    /// Storm: when the barrier fell.
+    pub(super) barrier: Option<Nanos>,
+    /// When the server was let go on.
+    pub(super) thaw: Option<Nanos>,
+    /// When the schedule began.
+    pub(super) begin: Nanos,
+    /// What failed besides connections.
+    pub(super) failed: Option<String>,
+}
+
+impl Run<'_> {
+    /// Runs all threads to their end.
+    pub(super) fn conduct(
+        &self,
+        control: &Control,
+        around: &Surroundings,
+        embedded: Option<&Embedded>,
+    ) -> Result<Conducted, String> {
+        let cpu_before = crate::sys::cpu_time();
+        let begin = self.clock.now() + LEAD_NS;
+        let mut conducted = Conducted {
+            recorder: Recorder::new(self.clock, self.timeout_ns()),
+            cpu: None,
+            barrier: None,
+            thaw: None,
+            begin,
+            failed: None,
+        };
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for nth in 0..self.threads {
+                let task = self.task(nth, begin);
+                let spawned =
+                    thread::Builder::new().name(format!("swarm-{nth}")).spawn_scoped(scope, move || {
+                        let _tell = TellOnDrop(control);
+                        swarm::run(task, self.clock, control)
+                    });
+                match spawned {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        conducted.failed = Some(format!("a thread could not be started: {error}"));
+                        // Those that run have nobody to wait for.
+                        control.give_up();
+                        break;
+                    }
+                }
+            }
+            self.attend(control, around, embedded, &mut conducted);
+            for thread in threads {
+                match thread.join() {
+                    Ok(Ok(recorder)) => conducted.recorder.add(recorder),
+                    Ok(Err(error)) => conducted.failed = Some(format!("polling failed: {error}")),
+                    Err(_) => conducted.failed = Some("a thread panicked: this is a bug".to_owned()),
+                }
+            }
+        });
+        conducted.cpu =
+            crate::sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        Ok(conducted)
+    }
+
+    /// Waits for the threads, and does what concerns all of them.
+    fn attend(
+        &self,
+        control: &Control,
+        around: &Surroundings,
+        embedded: Option<&Embedded>,
+        conducted: &mut Conducted,
+    ) {
+        if self.job.kind == Kind::Storm {
+            self.wait(control, "connecting", |control| control.ready_count() == self.threads);
+            let frozen = match self.pid_to_freeze(embedded).map(|pid| self.freeze(around, pid)).transpose() {
+                Ok(frozen) => frozen,
+                Err(error) => {
+                    conducted.failed = Some(format!("the server could not be stopped: {error}"));
+                    None
+                }
+            };
+            let barrier = self.clock.now();
+            conducted.barrier = Some(barrier);
+            control.go(barrier);
+            if let Some(frozen) = frozen {
+                self.wait_for_issue(control, barrier);
+                conducted.thaw = Some(self.clock.now());
+                if let Err(error) = frozen.thaw() {
+                    conducted.failed = Some(format!("the server could not be let go on: {error}"));
+                }
+            }
+        }
+        let phase = if self.job.kind == Kind::Storm { "ending" } else { "churning" };
+        self.wait(control, phase, |_| false);
+    }
+
+    /// Until everything was issued that could be, or something speaks against waiting any longer: what does not fit
+    /// into the buffers of a server that stands still is sent when it goes on.
+    fn wait_for_issue(&self, control: &Control, since: Nanos) {
+        let is_over = |control: &Control| {
+            control.issued_count() == self.threads
+                || control.is_interrupted()
+                || control.finished_count() == self.threads
+                || self.clock.now() > since + self.timeout_ns()
+        };
+        // The moment is worth a close look: this is where `thaw_to_last_eof` begins.
+        while !control.wait(Duration::from_millis(1), is_over) {}
+    }
+
+    fn freeze(&self, around: &Surroundings, pid: u32) -> std::io::Result<Frozen> {
+        Frozen::stop(&around.program, pid, self.job.timeout + FROZEN_SPARE)
+    }
+
+    fn pid_to_freeze(&self, embedded: Option<&Embedded>) -> Option<u32> {
+        let named = self.job.server_pid.map(std::num::NonZeroU32::get);
+        named.or(embedded.map(Embedded::pid)).filter(|_| self.job.frozen)
+    }
+
+    /// Until `is_over`, or every thread has ended.
+    fn wait(&self, control: &Control, _phase: &'static str, is_over: impl Fn(&Control) -> bool) {
+        while !control.wait(TICK, |control| is_over(control) || control.finished_count() >= self.threads) {}
+    }
+
+    /// The share of one thread.
+    fn task(&self, nth: u32, begin: Nanos) -> Task {
+        let job = self.job;
+        let share = |all: u64| {
+            all / u64::from(self.threads) + u64::from(u64::from(nth) < all % u64::from(self.threads))
+        };
+        let slots = share(u64::from(self.fit.connections));
+        let count = if job.kind == Kind::Storm { Some(slots) } else { job.count.map(share) };
+        let until = job.duration.map(|duration| begin + nanos(duration));
+        let ids = (u64::from(nth), u64::from(self.threads));
+        let pacer = match job.rate {
+            Some(rate) => Pacer::open(rate, begin, ids, count, until),
+            None => Pacer::closed(count, until),
+        };
+        Task {
+            plan: Plan {
+                size: job.size,
+                tail: job.tail,
+                barrier: job.kind == Kind::Storm,
+                timeout_ns: self.timeout_ns(),
+            },
+            remote: self.target.addr,
+            sources: self.fit.sources.clone(),
+            pacer,
+            slots: usize::try_from(slots).unwrap_or(usize::MAX),
+            connects_max: (CONNECTS_MAX / self.threads).max(1) as usize,
+            ids,
+            spin: self.spin,
+        }
+    }
+
+    pub(super) fn timeout_ns(&self) -> Nanos {
+        nanos(self.job.timeout)
+    }
+}
+
+/// However a thread ends, nobody waits for it any more.
+struct TellOnDrop<'a>(&'a Control);
+
+impl Drop for TellOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.finished();
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}

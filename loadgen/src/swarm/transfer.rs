@@ -1,0 +1,153 @@
+//! Bytes out and in, and the end: what a script asks for, done on its socket.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use super::{Event, Fault, Phase, Swarm, connect};
+use crate::payload;
+use crate::script::Op;
+use crate::sys;
+
+/// Bytes sent or received at a time.
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+/// Buffers sent or received for one connection before others have their turn.
+const TURNS: usize = 4;
+
+impl Swarm<'_> {
+    /// Does what a connection asks for, as far as it goes without waiting.
+    pub(super) fn advance(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.queued = false;
+        if client.script.phase() == Phase::Connecting {
+            if !self.first_send(key) {
+                return;
+            }
+        } else if client.unread {
+            self.clients[key].unread = false;
+            self.receive(key, true);
+        }
+        for _ in 0..TURNS {
+            match self.clients[key].script.op() {
+                Some(Op::Send { offset, len }) => match self.send(key, offset, len) {
+                    true => {}
+                    false => return,
+                },
+                Some(Op::HalfClose) => self.half_close(key),
+                Some(Op::Check) => self.check(key),
+                Some(Op::Close) => return self.finish(key),
+                None => {
+                    // What came before the first send was not read yet.
+                    if !std::mem::take(&mut self.clients[key].unread) {
+                        return;
+                    }
+                    self.receive(key, true);
+                }
+            }
+        }
+        // It has more to do, and others have waited.
+        self.enqueue(key);
+    }
+
+    /// The first send tells whether there is a connection. Its error is the reason when there is none; asking for
+    /// SO_ERROR instead would take a reset away from the receive that is to report it.
+    fn first_send(&mut self, key: usize) -> bool {
+        let client = &mut self.clients[key];
+        let Some(at) = client.writable_at else { return false };
+        let size = usize::try_from(self.task.plan.size).unwrap_or(usize::MAX);
+        let bytes = &mut self.buffer[..size.min(BUFFER_BYTES)];
+        payload::fill(client.id, 0, bytes);
+        let now = self.clock.now();
+        match client.stream.write(bytes) {
+            Ok(sent) => {
+                client.script.handle(Event::Connected, at);
+                client.script.handle(Event::Sent(sent as u64), now);
+            }
+            Err(error) if would_block(&error) => {
+                client.writable_at = None;
+                return false;
+            }
+            Err(error) => {
+                client.script.handle(Event::ConnectFailed(Fault::of(&error)), now);
+                client.error = Some(error);
+            }
+        }
+        client.connecting = false;
+        self.connecting -= 1;
+        true
+    }
+
+    /// Whether it is worth asking again at once.
+    fn send(&mut self, key: usize, offset: u64, len: u64) -> bool {
+        let client = &mut self.clients[key];
+        let bytes = &mut self.buffer[..usize::try_from(len).unwrap_or(usize::MAX).min(BUFFER_BYTES)];
+        payload::fill(client.id, offset, bytes);
+        match client.stream.write(bytes) {
+            Ok(sent) => {
+                client.script.handle(Event::Sent(sent as u64), self.clock.now());
+                true
+            }
+            Err(error) if would_block(&error) => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(error) => {
+                client.script.handle(Event::SendFailed(Fault::of(&error)), self.clock.now());
+                client.error = Some(error);
+                self.receive(key, true);
+                true
+            }
+        }
+    }
+
+    fn half_close(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.script.handle(Event::HalfClosing, self.clock.now());
+        if let Err(error) = client.stream.shutdown(Shutdown::Write) {
+            client.script.handle(Event::HalfCloseFailed, self.clock.now());
+            client.error = Some(error);
+            self.receive(key, true);
+        }
+    }
+
+    fn check(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        let pending = connect::pending_error(&client.stream).unwrap_or_else(Some);
+        client.script.handle(Event::Checked { error: pending.is_some() }, self.clock.now());
+        client.error = pending.or_else(|| client.error.take());
+    }
+
+    /// Reads what there is, each piece with its time, and only then compares it. `to_the_end` where a read that brings
+    /// little may hide an EOF that no event will tell of.
+    pub(super) fn receive(&mut self, key: usize, to_the_end: bool) {
+        let client = &mut self.clients[key];
+        for _ in 0..TURNS {
+            if !client.script.is_receiving() {
+                return;
+            }
+            match client.stream.read(&mut self.buffer) {
+                Ok(0) => client.script.handle(Event::Eof { looked: self.looked }, self.clock.now()),
+                Ok(len) => {
+                    let now = self.clock.now();
+                    let offset = client.script.received_bytes();
+                    let is_right = payload::matches(client.id, offset, &self.buffer[..len]);
+                    let bytes = len as u64;
+                    let event = if is_right { Event::Received(bytes) } else { Event::Corrupt(bytes) };
+                    client.script.handle(event, now);
+                    if !to_the_end && len < self.buffer.len() && sys::SHORT_READ_SUFFICES {
+                        return;
+                    }
+                }
+                Err(error) if would_block(&error) => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    client.script.handle(Event::ReceiveFailed(Fault::of(&error)), self.clock.now());
+                    client.error = Some(error);
+                }
+            }
+        }
+        client.unread = true;
+        self.enqueue(key);
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

@@ -1,0 +1,139 @@
+//! What differs between operating systems and has no portable wrapper.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use socket2::Socket;
+
+/// Whether every address of 127/8 belongs to this host without further ado.
+pub const LOOPBACK_IS_A_NETWORK: bool = cfg!(any(target_os = "linux", target_os = "windows"));
+
+/// Whether a read that brought less than there was room for need not be followed by another: the next arrival is
+/// reported. So it is with epoll; elsewhere readiness is armed again by the read that would block.
+pub const SHORT_READ_SUFFICES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Raises the soft limit of descriptors as far as it goes, and says what it is then.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
+    #[cfg(unix)]
+    return rlimit::increase_nofile_limit(u64::MAX).map(Some);
+    #[cfg(not(unix))]
+    Ok(None)
+}
+
+/// Lets `bind` take an address and leave the choice of the port to `connect`, which knows the target: one port serves
+/// several connections then (ip(7), IP_BIND_ADDRESS_NO_PORT).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn bind_address_only(socket: &Socket) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket;
+    Ok(())
+}
+
+/// Whether a connect that would block has begun all the same.
+#[must_use]
+pub fn is_in_progress(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32);
+    #[cfg(not(unix))]
+    return error.kind() == io::ErrorKind::WouldBlock;
+}
+
+/// Keeps a signal that the terminal sends from reaching what `command` starts.
+pub fn in_group_of_its_own(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(windows)]
+    // CREATE_NEW_PROCESS_GROUP.
+    std::os::windows::process::CommandExt::creation_flags(command, 0x0000_0200);
+    #[cfg(not(any(unix, windows)))]
+    let _ = command;
+}
+
+/// The processor time that this process has used; nothing where that cannot be asked for.
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+        let time = |value: nix::sys::time::TimeVal| {
+            Duration::from_secs(value.tv_sec().unsigned_abs())
+                + Duration::from_micros(value.tv_usec().unsigned_abs())
+        };
+        Some(time(usage.user_time()) + time(usage.system_time()))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// The permissions of a file that anybody creates, before the umask; a temporary file would be its owner's alone.
+#[must_use]
+pub fn permissions_of_files() -> Option<std::fs::Permissions> {
+    #[cfg(unix)]
+    return Some(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    #[cfg(not(unix))]
+    None
+}
+
+/// Stops a process (SIGSTOP).
+///
+/// # Errors
+/// As kill(2), and `Unsupported` where there is no such signal.
+pub fn stop(pid: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    return kill(pid, Some(nix::sys::signal::Signal::SIGSTOP));
+    #[cfg(not(unix))]
+    return unsupported(pid);
+}
+
+/// Lets a stopped process go on (SIGCONT); one that runs does not notice.
+///
+/// # Errors
+/// As [`stop`].
+pub fn go_on(pid: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    return kill(pid, Some(nix::sys::signal::Signal::SIGCONT));
+    #[cfg(not(unix))]
+    return unsupported(pid);
+}
+
+/// Whether a process exists and may be stopped by us.
+///
+/// # Errors
+/// As [`stop`].
+pub fn may_stop(pid: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    return kill(pid, None);
+    #[cfg(not(unix))]
+    return unsupported(pid);
+}
+
+/// Whether every thread of a process stands still; `None` where that cannot be seen.
+#[must_use]
+pub fn stands_still(pid: u32) -> Option<bool> {
+    // /proc is Linux's; elsewhere the folder is missing.
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    // The state is the field behind the name, which is in parentheses and may hold anything (proc(5)).
+    let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    Some(tasks.flatten().all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(is_stopped)))
+}
+
+#[cfg(unix)]
+fn kill(pid: u32, signal: Option<nix::sys::signal::Signal>) -> io::Result<()> {
+    // 0 and negative numbers would mean groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|&pid| pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?)
+}
+
+#[cfg(not(unix))]
+fn unsupported(_pid: u32) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "no process can be stopped on this system"))
+}

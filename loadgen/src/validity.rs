@@ -1,0 +1,119 @@
+//! Whether the figures are about the target: what the generator must have kept up with, and what to do when it did not.
+
+use crate::outcome::Outcomes;
+use crate::report::{Generator, Latency, Rate, Summary, Warning};
+
+/// How much of a shutdown time may be the time between two looks: beyond it, percentiles were seen to stray from the
+/// kernel's own by more than 5 %.
+const OBSERVATION_SHARE_MAX: f64 = 0.25;
+/// Looking is never finer than this, nor need it be.
+const OBSERVATION_FLOOR_NS: u64 = 20_000;
+/// The share of the offered rate that must have been achieved.
+const ACHIEVED_MIN: f64 = 0.98;
+/// From here on a generator has no time to spare.
+const BUSY_MAX: f64 = 0.9;
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The histograms.
+    pub latency: &'a Latency,
+    /// The rates.
+    pub rate: &'a Rate,
+    /// The outcomes.
+    pub outcomes: &'a Outcomes,
+    /// What the generator used.
+    pub generator: &'a Generator,
+    /// Whether the load followed the server: a closed loop of more than one connection.
+    pub closed_loop: bool,
+    /// Whether the run was cut short: its rates say nothing then.
+    pub interrupted: bool,
+}
+
+/// What makes a run invalid, and what is merely to be minded.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Each by itself enough.
+    pub invalid: Vec<Warning>,
+    /// To be minded.
+    pub warnings: Vec<Warning>,
+}
+
+/// Looks at everything that could have been the generator's doing.
+#[must_use]
+pub fn examine(facts: &Facts<'_>) -> Findings {
+    let mut findings = Findings::default();
+    local_failures(facts, &mut findings);
+    offered_rate(facts, &mut findings);
+    observation(facts, &mut findings);
+    if facts.closed_loop && facts.generator.busy > BUSY_MAX {
+        findings.warnings.push(warning(
+            format!(
+                "client-bound: the generator was busy {:.0} % of the time, so the rate is its own, and latencies \
+                 include its queues",
+                facts.generator.busy * 100.0
+            ),
+            "to load the target further add threads (-t) on idle processors; for its latency use a fixed rate (-r)",
+        ));
+    }
+    findings
+}
+
+fn local_failures(facts: &Facts<'_>, findings: &mut Findings) {
+    for (outcome, count) in facts.outcomes.iter().filter(|&(outcome, count)| outcome.is_local() && count > 0)
+    {
+        let what =
+            format!("{count} connections failed on this side: {} ({})", outcome.name(), outcome.meaning());
+        let remedy = crate::report::verdict::remedy(outcome).map(str::to_owned);
+        findings.invalid.push(Warning { what, remedy });
+    }
+}
+
+fn offered_rate(facts: &Facts<'_>, findings: &mut Findings) {
+    let Rate { offered: Some(offered), achieved, missed } = *facts.rate else { return };
+    if facts.interrupted {
+        return;
+    }
+    if missed > 0 {
+        findings.invalid.push(warning(
+            format!("{missed} planned starts were missed: no slot was free, or no time was left"),
+            "allow more connections at a time (-c), or lower the rate (-r); see whether the target keeps up at all",
+        ));
+    }
+    if let Some(achieved) = achieved.filter(|achieved| *achieved < ACHIEVED_MIN * offered) {
+        findings.invalid.push(warning(
+            format!("{achieved:.0} connections per second were started of {offered:.0} planned"),
+            "lower the rate (-r), add threads (-t), or give the generator processors of its own",
+        ));
+    }
+}
+
+fn observation(facts: &Facts<'_>, findings: &mut Findings) {
+    let Latency { observation, shutdown, .. } = facts.latency;
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+        let Some((looking, took)) = both(observation, shutdown, quantile) else { continue };
+        if looking <= OBSERVATION_FLOOR_NS || looking as f64 <= OBSERVATION_SHARE_MAX * took as f64 {
+            continue;
+        }
+        let found = warning(
+            format!(
+                "the generator looked too seldom: at {name} {} us passed between two looks, of a shutdown latency of \
+                 {} us",
+                looking / 1000,
+                took / 1000
+            ),
+            "give the generator processors of its own (taskset), or less to do: fewer connections (-c), a lower rate \
+             (-r)",
+        );
+        // In a closed loop the generator's limit is the expected one.
+        if facts.closed_loop { findings.warnings.push(found) } else { findings.invalid.push(found) }
+    }
+}
+
+fn both(one: &Summary, other: &Summary, quantile: f64) -> Option<(u64, u64)> {
+    Some((one.quantile_ns(quantile)?, other.quantile_ns(quantile)?))
+}
+
+fn warning(what: String, remedy: &str) -> Warning {
+    Warning { what, remedy: Some(remedy.to_owned()) }
+}
