@@ -64,8 +64,8 @@ pub struct Task {
     pub pacer: Pacer,
     /// Connections at a time.
     pub slots: usize,
-    /// Connects under way at a time.
-    pub connects_max: usize,
+    /// Connections at a time whose first bytes are not back yet: more would only be waiting in the server's backlog.
+    pub unproven_max: usize,
     /// The number of this thread's first connection, and from each to the next.
     pub ids: (u64, u64),
     /// Whether there is a processor to spare for looking without a pause.
@@ -94,7 +94,7 @@ struct Swarm<'a> {
     /// Storm: clients that are to part.
     issue: VecDeque<usize>,
     next_id: u64,
-    connecting: usize,
+    unproven: usize,
     /// No start before this.
     retry_at: Nanos,
     /// The last poll that showed all there was.
@@ -120,8 +120,8 @@ struct Client {
     stream: TcpStream,
     script: Script,
     id: u64,
-    /// Whether its handshake is under way.
-    connecting: bool,
+    /// Whether its handshake or its first bytes are under way.
+    unproven: bool,
     /// When it was seen to be writable for the first time.
     writable_at: Option<Nanos>,
     /// Whether it stands in a queue.
@@ -141,7 +141,7 @@ impl<'a> Swarm<'a> {
             work: VecDeque::new(),
             issue: VecDeque::new(),
             next_id: task.ids.0,
-            connecting: 0,
+            unproven: 0,
             retry_at: 0,
             looked: now,
             last_event: now,
@@ -239,10 +239,7 @@ impl<'a> Swarm<'a> {
     }
 
     fn stands_ready(&self, now: Nanos) -> bool {
-        let is_settling = |script: &Script| matches!(script.phase(), Phase::Connecting | Phase::Proving);
-        self.task.pacer.is_over(now)
-            && self.work.is_empty()
-            && !self.clients.iter().any(|(_, client)| is_settling(&client.script))
+        self.task.pacer.is_over(now) && self.unproven == 0
     }
 
     /// Works off what waits, the most urgent first, for a little while. Whether there was anything.
@@ -269,7 +266,7 @@ impl<'a> Swarm<'a> {
         if self.censor_at.is_some() || now < self.retry_at {
             return false;
         }
-        let has_place = self.clients.len() < self.task.slots && self.connecting < self.task.connects_max;
+        let has_place = self.clients.len() < self.task.slots && self.unproven < self.task.unproven_max;
         match self.task.pacer.next() {
             Some(next) if next > 0 && next <= now => {}
             Some(0) if has_place => {}
@@ -292,7 +289,7 @@ impl<'a> Swarm<'a> {
 
     fn poll_timeout(&self, now: Nanos) -> Duration {
         let is_idle = self.work.is_empty() && self.issue.is_empty();
-        let has_place = self.clients.len() < self.task.slots && self.connecting < self.task.connects_max;
+        let has_place = self.clients.len() < self.task.slots && self.unproven < self.task.unproven_max;
         let is_over = self.task.pacer.is_over(now) || self.censor_at.is_some();
         let next_start = self.task.pacer.next().filter(|_| !is_over);
         // A closed loop opens when there is a place; an open one at its time, place or not.
@@ -325,12 +322,22 @@ impl<'a> Swarm<'a> {
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     self.receive(key, event.is_read_closed() || event.is_error());
                 }
+                self.settle(key);
                 let wants = self.clients.get(key).is_some_and(|client| client.script.op().is_some());
                 if wants {
                     self.enqueue(key);
                 }
             }
             Phase::Holding | Phase::Checking | Phase::Closing | Phase::Done => {}
+        }
+    }
+
+    /// Makes room for the next connect once the first bytes are back.
+    fn settle(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if client.unproven && !matches!(client.script.phase(), Phase::Connecting | Phase::Proving) {
+            client.unproven = false;
+            self.unproven -= 1;
         }
     }
 
@@ -374,8 +381,8 @@ impl<'a> Swarm<'a> {
 
     /// Closes a connection, and takes it into the record.
     fn finish(&mut self, key: usize) {
-        let Client { stream, mut script, id, connecting, error, .. } = self.clients.remove(key);
-        self.connecting -= usize::from(connecting);
+        let Client { stream, mut script, id, unproven, error, .. } = self.clients.remove(key);
+        self.unproven -= usize::from(unproven);
         let local = self.recorder.wants_address(&script).then(|| stream.local_addr().ok()).flatten();
         drop(stream);
         script.handle(Event::Closed, self.clock.now());

@@ -11,9 +11,10 @@ use crate::pacer::Pacer;
 use crate::recorder::Recorder;
 use crate::script::Plan;
 use crate::swarm::{self, Task};
+use crate::sys;
 
-/// Connects under way at a time, in all: more would only be waiting in the server's backlog.
-const CONNECTS_MAX: u32 = 1024;
+/// Connections at a time, in all, whose first bytes are not back yet.
+const UNPROVEN_MAX: u32 = 1024;
 /// Between being asked and the first planned start.
 const LEAD_NS: Nanos = 2_000_000;
 /// How often progress is shown.
@@ -44,7 +45,9 @@ impl Run<'_> {
         around: &Surroundings,
         embedded: Option<&Embedded>,
     ) -> Result<Conducted, String> {
-        let cpu_before = crate::sys::cpu_time();
+        // While there is but this thread; without it, connecting has some pauses more.
+        let _ = sys::reserve_descriptors(self.fit.connections);
+        let cpu_before = sys::cpu_time();
         let begin = self.clock.now() + LEAD_NS;
         let mut conducted = Conducted {
             recorder: Recorder::new(self.clock, self.timeout_ns()),
@@ -82,8 +85,7 @@ impl Run<'_> {
                 }
             }
         });
-        conducted.cpu =
-            crate::sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        conducted.cpu = sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         Ok(conducted)
     }
 
@@ -171,7 +173,7 @@ impl Run<'_> {
             sources: self.fit.sources.clone(),
             pacer,
             slots: usize::try_from(slots).unwrap_or(usize::MAX),
-            connects_max: (CONNECTS_MAX / self.threads).max(1) as usize,
+            unproven_max: (UNPROVEN_MAX / self.threads).max(1) as usize,
             ids,
             spin: self.spin,
         }

@@ -22,14 +22,14 @@ impl Swarm<'_> {
                     stream,
                     script,
                     id,
-                    connecting: true,
+                    unproven: true,
                     writable_at: None,
                     queued: false,
                     unread: false,
                     error: None,
                 };
                 let key = self.clients.insert(client);
-                self.connecting += 1;
+                self.unproven += 1;
                 self.register(key);
             }
             Err(error) => {

@@ -25,6 +25,7 @@ impl Swarm<'_> {
         } else if client.unread {
             self.clients[key].unread = false;
             self.receive(key, true);
+            self.settle(key);
         }
         for _ in 0..TURNS {
             match self.clients[key].script.op() {
@@ -41,6 +42,7 @@ impl Swarm<'_> {
                         return;
                     }
                     self.receive(key, true);
+                    self.settle(key);
                 }
             }
         }
@@ -71,8 +73,6 @@ impl Swarm<'_> {
                 client.error = Some(error);
             }
         }
-        client.connecting = false;
-        self.connecting -= 1;
         true
     }
 
