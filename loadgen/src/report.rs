@@ -11,6 +11,12 @@ use crate::outcome::{Outcome, Outcomes};
 
 pub use self::summary::Summary;
 
+pub mod bars;
+mod exemplars;
+mod health;
+mod latency;
+mod layout;
+mod machinery;
 pub mod screen;
 pub mod summary;
 pub mod units;

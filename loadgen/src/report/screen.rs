@@ -1,15 +1,316 @@
-//! The screen: for now the verdict alone.
+//! A report as a person reads it: the verdict, the headline, and below it everything that explains the two.
+//!
+//! A first-time reader has nothing else at hand, so that every figure has its unit and every row says from what to what
+//! it is measured. Colours are codes in the text; who prints it strips them where they are not wanted.
 
-use super::Report;
+use std::time::{Duration, UNIX_EPOCH};
 
-/// The verdict.
+use super::bars::{self, bar};
+use super::exemplars;
+pub use super::health::health_line;
+use super::latency::{self, Row};
+use super::layout::{BAD, BAR, BOLD, COLUMNS, DIM, GOOD, MIND, PLAIN, Page};
+use super::machinery;
+use super::units::{Scale, bytes, counted, grouped, percent, rate, span};
+use super::{Latency, Report, Warning};
+use crate::outcome::Outcome;
+
+/// Columns of the longest bar.
+const BAR_WIDTH: usize = 50;
+
+/// The whole report for a terminal of 100 columns; for `health`, its one line.
 #[must_use]
 pub fn render(report: &Report) -> String {
-    format!("{}\n", report.verdict.sentence)
+    if report.scenario == "health" {
+        return health_line(report) + "\n";
+    }
+    let mut page = Page::default();
+    run(&mut page, report);
+    verdict(&mut page, report);
+    figures(&mut page, report);
+    let phases = phases(report);
+    let scale = latency::scale(&phases);
+    times(&mut page, &phases, scale);
+    histogram(&mut page, report, scale);
+    outcomes(&mut page, report);
+    exemplars::write(&mut page, report);
+    machinery::generator(&mut page, report, scale);
+    machinery::server(&mut page, report);
+    warnings(&mut page, &report.warnings);
+    page.finish()
 }
 
-/// The same in one line.
-#[must_use]
-pub fn health_line(report: &Report) -> String {
-    report.verdict.sentence.clone()
+/// A moment of the wall clock in UTC, to the microsecond.
+pub(super) fn moment(unix_ns: u64) -> String {
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(unix_ns)).to_string()
+}
+
+/// A sentence and what to do, as a list of them is shown.
+pub(super) fn mind(page: &mut Page, warning: &Warning) {
+    page.item(MIND, "!", 1, &warning.what);
+    if let Some(remedy) = &warning.remedy {
+        page.item(PLAIN, "", 1, &format!("-> {remedy}"));
+    }
+}
+
+/// What was run, against what, from where, and what each connection did.
+fn run(page: &mut Page, report: &Report) {
+    let config = &report.config;
+    let connections = counted(config.connections.into(), "connection", "connections");
+    let mut what = match (report.scenario, config.rate) {
+        ("storm", _) => connections,
+        (_, Some(planned)) => format!("{} planned, at most {connections} at a time", rate(planned)),
+        (_, None) => format!("{connections} at a time, each followed by the next"),
+    };
+    if let Some(count) = config.count {
+        what = format!("{what}, {} in all", grouped(count));
+    }
+    if let Some(duration) = config.duration_ns {
+        what = format!("{what}, for {}", span(duration));
+    }
+    let target = match &report.server {
+        Some(server) => {
+            let workers = counted(server.workers.into(), "worker", "workers");
+            format!(
+                "the embedded finwait-server at {} (engine {}, {workers})",
+                report.target.addr, server.engine
+            )
+        }
+        None if report.target.embedded => format!("the embedded finwait-server at {}", report.target.addr),
+        None if report.target.name == report.target.addr.to_string() => report.target.name.clone(),
+        None => format!("{} ({})", report.target.name, report.target.addr),
+    };
+    page.paragraph(BOLD, 0, &format!("finwait-loadgen {}: {what}, to {target}", report.scenario));
+    page.paragraph(DIM, 0, &script(report));
+    page.paragraph(DIM, 0, &place(report));
+}
+
+/// What every connection does, for whoever has not read the help.
+fn script(report: &Report) -> String {
+    let config = &report.config;
+    let tail = match config.tail_bytes {
+        0 => "then half-closes (SHUT_WR)".to_owned(),
+        tail => format!("then sends {} more and half-closes (SHUT_WR) right behind them", bytes(tail)),
+    };
+    let together = match (report.scenario, config.frozen) {
+        ("storm", false) => ", all of them at once",
+        ("storm", true) => ", all of them while the server is stopped (SIGSTOP)",
+        _ => "",
+    };
+    format!(
+        "Each sends {} and waits for their echo, {tail}{together}. It is clean when every byte came back and the \
+         server's FIN behind them; without progress for {} it is given up.",
+        bytes(config.size_bytes),
+        span(config.timeout_ns)
+    )
+}
+
+fn place(report: &Report) -> String {
+    let (config, host) = (&report.config, &report.host);
+    let sources = match config.sources.as_slice() {
+        [] => String::new(),
+        [one] => format!(", from {one}"),
+        [first, .., last] => {
+            format!(", from {} addresses {first} to {last}", grouped(config.sources.len() as u64))
+        }
+    };
+    let kernel = host.kernel.as_deref().map(|kernel| format!(" {kernel}")).unwrap_or_default();
+    let cpu = host.cpu.as_deref().map(|cpu| format!(" ({cpu})")).unwrap_or_default();
+    format!(
+        "{}, on {}{kernel} with {}{cpu}{sources}; {} by finwait-loadgen {}.",
+        moment(report.host.started_unix_ns),
+        host.os,
+        counted(host.cpus.into(), "processor", "processors"),
+        counted(config.threads.into(), "thread", "threads"),
+        host.version,
+    )
+}
+
+fn verdict(page: &mut Page, report: &Report) {
+    let verdict = &report.verdict;
+    let style = match verdict.exit_code {
+        0 => GOOD,
+        4 | 130 => MIND,
+        _ => BAD,
+    };
+    page.blank();
+    page.paragraph(style, 0, &verdict.sentence);
+    if let Some(remedy) = &verdict.remedy {
+        page.paragraph(PLAIN, 0, &format!("-> {remedy}"));
+    }
+}
+
+/// The few figures of the run as a whole.
+fn figures(page: &mut Page, report: &Report) {
+    const WIDTH: usize = 18;
+    let generator = &report.generator;
+    let ended = report.outcomes.total();
+    page.blank();
+    if let Some(thaw) = generator.thaw_to_last_eof_ns {
+        let each = if ended > 1 { format!(", {} each", span(thaw / ended)) } else { String::new() };
+        let text = format!(
+            "{} from the moment the stopped server went on to the last EOF{each}: its own time for {} at one instant",
+            span(thaw),
+            counted(ended, "ending", "endings"),
+        );
+        page.item(BOLD, "thaw to last EOF", WIDTH, &text);
+    }
+    if let (Some(completion), Some(spread)) = (generator.completion_ns, generator.issue_spread_ns) {
+        let text = format!(
+            "{} from the first SHUT_WR to the last EOF; all SHUT_WR were issued within {}",
+            span(completion),
+            span(spread)
+        );
+        page.item(BOLD, "all endings", WIDTH, &text);
+    } else if let Some(spread) = generator.issue_spread_ns {
+        page.item(BOLD, "all SHUT_WR", WIDTH, &format!("were issued within {}", span(spread)));
+    }
+    if let Some(achieved) = report.rate.achieved {
+        page.item(BOLD, "connections", WIDTH, &format!("{} {}", rate(achieved), offered(report)));
+    }
+    let setup = generator.setup_ns.map(|setup| format!(", {} of it until all stood ready", span(setup)));
+    let text = format!(
+        "{} in all{}; {} sent, {} received, on {}",
+        span(generator.elapsed_ns),
+        setup.unwrap_or_default(),
+        bytes(generator.bytes_sent),
+        bytes(generator.bytes_received),
+        counted(ended, "connection", "connections"),
+    );
+    page.item(BOLD, "the run", WIDTH, &text);
+}
+
+fn offered(report: &Report) -> String {
+    match (report.rate.offered, report.rate.missed) {
+        (None, _) => "achieved, in a closed loop: as fast as they ended".to_owned(),
+        (Some(offered), 0) => format!("achieved of {} offered; no planned start was missed", rate(offered)),
+        (Some(offered), missed) => format!(
+            "achieved of {} offered; {} missed, for want of a free slot or of time",
+            rate(offered),
+            counted(missed, "planned start", "planned starts"),
+        ),
+    }
+}
+
+/// The rows of the main table. What has no sample is left out, but never the headline.
+fn phases(report: &Report) -> Vec<Row<'_>> {
+    let Latency {
+        shutdown,
+        shutdown_or_deadline,
+        scheduled_shutdown,
+        drain,
+        eof_tail,
+        connect,
+        echo,
+        close,
+        ..
+    } = &report.latency;
+    let late = shutdown_or_deadline.count().saturating_sub(shutdown.count());
+    let schedule = if report.scenario == "storm" {
+        "from the moment all were told to half-close to the EOF, so with the wait for their turn"
+    } else {
+        "from the planned start of the connection to the EOF, so with connect, echo and any lateness"
+    };
+    let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
+    let headline = match late {
+        0 => {
+            "from just before SHUT_WR to the server's EOF (its FIN); clean connections only, and none timed out on the way"
+        }
+        _ => "from just before SHUT_WR to the server's EOF (its FIN); clean connections only",
+    };
+    let late = format!(
+        "the same, with the {} out after SHUT_WR counted at the deadline",
+        counted(late, "one that timed", "that timed")
+    );
+    let mut rows = vec![
+        row("shutdown", shutdown, headline),
+        row(
+            "  drain",
+            drain,
+            "the part of it until the last byte was back, where any was missing at SHUT_WR",
+        ),
+        row("  EOF tail", eof_tail, "the part of it from the last byte (or SHUT_WR, if later) to the EOF"),
+        row("from schedule", scheduled_shutdown, schedule),
+    ];
+    if shutdown_or_deadline.count() != shutdown.count() {
+        rows.push(row("with timeouts", shutdown_or_deadline, &late));
+    }
+    rows.extend([
+        row("connect", connect, "from the start of connect() until it was seen to be connected"),
+        row("echo", echo, "from there until the first bytes were back"),
+        row("close", close, "how long our close() took, behind the EOF"),
+    ]);
+    rows.retain(|row| row.name == "shutdown" || row.summary.count() > 0);
+    rows
+}
+
+fn times(page: &mut Page, rows: &[Row<'_>], scale: Scale) {
+    page.heading(&format!("Shutdown latency and its phases, in {}", scale.unit.name()));
+    latency::write(page, rows, scale, true);
+    let spare = rows.iter().any(|row| row.summary.quantile_ns(0.9999).is_none());
+    if spare {
+        page.paragraph(
+            DIM,
+            2,
+            "- stands where fewer than ten samples lie beyond a percentile: too few for a number.",
+        );
+    }
+}
+
+fn histogram(page: &mut Page, report: &Report, scale: Scale) {
+    let shutdown = &report.latency.shutdown;
+    let rows = bars::rows(shutdown);
+    let Some(largest) = rows.iter().map(|row| row.count).max() else { return };
+    page.heading(&format!("How shutdown latency spreads: connections by time, in {}", scale.unit.name()));
+    let labels: Vec<[String; 2]> =
+        rows.iter().map(|row| [scale.edge(row.from_ns), scale.edge(row.to_ns)]).collect();
+    let width = |index: usize| labels.iter().map(|label| label[index].len()).max().unwrap_or_default();
+    let (from, to) = (width(0), width(1));
+    let count = rows.iter().map(|row| grouped(row.count).len()).max().unwrap_or_default();
+    // What the labels and figures leave, for the range of an hour in nanoseconds is wide.
+    let length = BAR_WIDTH.min(COLUMNS.saturating_sub(2 + from + 4 + to + 2 + 1 + count + 2 + 8));
+    for (row, [low, high]) in rows.iter().zip(&labels) {
+        let label = format!("  {low:>from$} to {high:>to$}  ");
+        let figures = format!(" {:>count$}  {}", grouped(row.count), percent(row.count, shutdown.count()));
+        page.spans(&[(PLAIN, &label), (BAR, &bar(row.count, largest, length)), (PLAIN, &figures)]);
+    }
+    if shutdown.saturated() > 0 {
+        let text = format!(
+            "{} longer than {} and counted there; max above is exact.",
+            counted(shutdown.saturated(), "was", "were"),
+            span(shutdown.histogram().high())
+        );
+        page.paragraph(DIM, 2, &text);
+    }
+}
+
+/// Every outcome that occurred, and the one that was hoped for in any case.
+fn outcomes(page: &mut Page, report: &Report) {
+    let total = report.outcomes.total();
+    page.heading(&format!("How {} ended", counted(total, "connection", "connections")));
+    let shown: Vec<(Outcome, u64)> =
+        report.outcomes.iter().filter(|&(outcome, count)| count > 0 || outcome == Outcome::Clean).collect();
+    let name = shown.iter().map(|(outcome, _)| outcome.name().len()).max().unwrap_or_default();
+    let digits = shown.iter().map(|&(_, count)| grouped(count).len()).max().unwrap_or_default();
+    for (outcome, count) in shown {
+        let style = match outcome {
+            Outcome::Clean if count > 0 => GOOD,
+            Outcome::Clean | Outcome::Censored => PLAIN,
+            outcome if outcome.is_local() => MIND,
+            _ => BAD,
+        };
+        let text =
+            format!("{:>digits$}  {:>8}  {}", grouped(count), percent(count, total), outcome.meaning());
+        page.item(style, outcome.name(), name, &text);
+    }
+}
+
+fn warnings(page: &mut Page, warnings: &[Warning]) {
+    if warnings.is_empty() {
+        return;
+    }
+    page.heading("To be minded");
+    for warning in warnings {
+        mind(page, warning);
+    }
 }

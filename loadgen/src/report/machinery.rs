@@ -1,0 +1,107 @@
+//! The two programs that a run is made of: whether the generator can be believed, and what the embedded server counted.
+
+use serde_json::Value;
+
+use super::latency::{self, Row};
+use super::layout::{BAD, BOLD, GOOD, MIND, Page};
+use super::screen::mind;
+use super::summary::Summary;
+use super::units::{Scale, counted, grouped, share, span};
+use super::{Report, Server};
+
+/// Columns of the terms in both sections.
+const WIDTH: usize = 12;
+
+/// What is shown of a tally even where it is 0, and first.
+const TALLY_FIRST: [&str; 2] = ["accepted", "graceful"];
+
+/// Whether the figures can be believed, and what speaks for it.
+pub(super) fn generator(page: &mut Page, report: &Report, scale: Scale) {
+    let generator = &report.generator;
+    page.heading("Can the figures be believed? The generator's own health");
+    if generator.valid {
+        page.item(GOOD, "valid", WIDTH, "yes: they are about the target, not about the generator");
+    } else {
+        page.item(MIND, "valid", WIDTH, "no: they are about the generator, not about the target");
+        generator.invalid.iter().for_each(|reason| mind(page, reason));
+    }
+    let threads = counted(report.config.threads.into(), "thread", "threads");
+    let text = format!(
+        "{} of processor time, {} of {threads}; busy {} of the time, else waiting",
+        span(generator.cpu_ns),
+        share(generator.utilisation),
+        share(generator.busy)
+    );
+    page.item(BOLD, "generator", WIDTH, &text);
+    page.item(BOLD, "looking", WIDTH, &coarseness(report));
+    let latency = &report.latency;
+    let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
+    let mut rows = vec![
+        row(
+            "observation",
+            &latency.observation,
+            "how late an EOF can have been seen: from the last look that did not show it (or SHUT_WR, if later)",
+        ),
+        row("loop lag", &latency.loop_lag, "how long a thread was away from looking, each time"),
+        row("start lag", &latency.start_lag, "how long after its planned moment a connection was started"),
+    ];
+    rows.retain(|row| row.summary.count() > 0);
+    if !rows.is_empty() {
+        page.blank();
+        latency::write(page, &rows, scale, false);
+    }
+}
+
+/// The embedded server's account, where there is one.
+pub(super) fn server(page: &mut Page, report: &Report) {
+    let Some(server) = &report.server else { return };
+    page.heading("The embedded server's own account");
+    let workers = counted(server.workers.into(), "worker", "workers");
+    let text = format!(
+        "finwait-server, engine {}, {workers}; {} of processor time from its start to its end",
+        server.engine,
+        span(server.cpu_ns)
+    );
+    page.item(BOLD, "server", WIDTH, &text);
+    page.item(BOLD, "tally", WIDTH, &tally(server));
+    if server.contradictions.is_empty() {
+        page.item(GOOD, "agreement", WIDTH, "it counted what the generator saw");
+    }
+    for contradiction in &server.contradictions {
+        page.item(BAD, "contradicts", WIDTH, contradiction);
+    }
+}
+
+/// Observation beside the headline, at the two percentiles by which a run is held valid.
+fn coarseness(report: &Report) -> String {
+    let of = |summary: &Summary, quantile: f64| summary.quantile_ns(quantile);
+    let parts: Vec<String> = [("p50", 0.5), ("p99", 0.99)]
+        .into_iter()
+        .filter_map(|(name, quantile)| {
+            let seen = of(&report.latency.observation, quantile)?;
+            let shutdown = of(&report.latency.shutdown, quantile)?;
+            Some(format!("{name} {} beside {}", span(seen), span(shutdown)))
+        })
+        .collect();
+    if parts.is_empty() {
+        return "too few clean connections to say how coarse it was".to_owned();
+    }
+    format!("how coarse, beside shutdown: {}", parts.join(", "))
+}
+
+/// The numbers of the tally by name; what is 0 says nothing, but for the two that are looked for.
+fn tally(server: &Server) -> String {
+    let Value::Object(fields) = &server.tally else { return server.tally.to_string() };
+    let count = |name: &str| fields.get(name).and_then(Value::as_u64);
+    let first = TALLY_FIRST.iter().filter_map(|&name| Some((name, count(name)?)));
+    let others = fields.keys().map(String::as_str).filter(|name| !TALLY_FIRST.contains(name));
+    let others = others.filter_map(|name| Some((name, count(name).filter(|&count| count > 0)?)));
+    let parts: Vec<String> = first
+        .chain(others)
+        .map(|(name, count)| match name.strip_suffix("_ns") {
+            Some(name) => format!("{name} {}", span(count)),
+            None => format!("{name} {}", grouped(count)),
+        })
+        .collect();
+    parts.join(", ")
+}
