@@ -8,10 +8,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use finwait_loadgen::config::{Cli, Command, Common};
+use finwait_loadgen::embedded;
+use finwait_loadgen::freeze;
 use finwait_loadgen::output::Output;
 use finwait_loadgen::report::{Report, screen};
 use finwait_loadgen::scenario::{self, Failure, Job, Kind, Surroundings};
-use finwait_loadgen::{embedded, freeze};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -7,9 +7,16 @@ use std::path::Path;
 /// Lines that a file may have; the aim is 70 to 400.
 const LINES_MAX: usize = 600;
 
+/// A package's modules, each with those of its own that it may import.
+type Table = [(&'static str, &'static [&'static str])];
+
+/// What every package with a map of its own is called by its programs and tests, and the map.
+const MAPS: [(&str, &str, &Table); 2] =
+    [("server", "finwait_server", &SERVER), ("loadgen", "finwait_loadgen", &LOADGEN)];
+
 /// The modules of the server, each with those of ours that it may import. What stands in a folder under a module
 /// (`engine/mio/door.rs`) belongs to that module; `*` stands for all modules in a folder.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const SERVER: [(&str, &[&str]); 16] = [
     ("lib", &[]),
     ("main", &["check", "config", "metrics", "server", "sys"]),
     ("check", &[]),
@@ -31,13 +38,52 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
 /// One engine knows nothing of another.
 const ENGINE: &[&str] = &["conn", "drain", "listener", "metrics", "policy", "proactor", "worker"];
 
+/// The modules of the generator.
+const LOADGEN: [(&str, &[&str]); 23] = [
+    ("lib", &[]),
+    ("main", &["config", "embedded", "freeze", "output", "report", "scenario"]),
+    ("clock", &[]),
+    ("config", &[]),
+    ("control", &["clock"]),
+    ("doctor", &["host", "sources", "sys"]),
+    ("embedded", &["outcome", "report", "sys"]),
+    ("fault", &[]),
+    ("freeze", &["sys"]),
+    ("host", &["report"]),
+    ("outcome", &[]),
+    ("output", &["sys"]),
+    ("pacer", &["clock"]),
+    ("payload", &[]),
+    ("progress", &[]),
+    ("recorder", &["clock", "outcome", "report", "script"]),
+    ("report", &["outcome"]),
+    (
+        "scenario",
+        &[
+            "clock", "config", "control", "doctor", "embedded", "freeze", "host", "pacer", "progress",
+            "recorder", "report", "script", "swarm", "sys", "validity",
+        ],
+    ),
+    ("script", &["clock", "fault", "outcome"]),
+    ("sources", &[]),
+    ("swarm", &["clock", "control", "fault", "outcome", "pacer", "payload", "recorder", "script", "sys"]),
+    ("sys", &[]),
+    ("validity", &["outcome", "report"]),
+];
+
+/// The generator judges from outside: of the server, only the embedded target knows.
+const KNOWS_THE_SERVER: &str = "loadgen/src/embedded.rs";
+
 /// Where operating systems are told apart.
-const OS_FILES: [&str; 2] = ["server/src/engine.rs", "server/src/sys.rs"];
+const OS_FILES: [&str; 3] = ["server/src/engine.rs", "server/src/sys.rs", "loadgen/src/sys.rs"];
+
+/// The machines, which do no I/O and have no clock.
+const MACHINES: [&str; 2] = ["server/src/conn.rs", "loadgen/src/script.rs"];
 
 /// Where `unsafe` may be written, by how the path begins.
 const UNSAFE_FILES: [&str; 3] = ["server/src/engine/uring", "server/src/engine/iocp", "server/src/sys.rs"];
 
-/// Packages of the workspace, and those to come.
+/// Packages of the workspace.
 const PACKAGES: [&str; 3] = ["server", "bench", "loadgen"];
 
 /// A line that breaks a rule.
@@ -62,7 +108,12 @@ fn modules_import_only_what_they_may() {
 }
 
 #[test]
-fn operating_systems_are_told_apart_in_two_files() {
+fn the_generator_knows_the_server_in_one_file() {
+    assert_tidy(independence);
+}
+
+#[test]
+fn operating_systems_are_told_apart_in_few_files() {
     assert_tidy(os_cfg);
 }
 
@@ -87,10 +138,11 @@ fn unsafe_stays_where_the_kernel_is() {
 }
 
 fn imports(path: &str, text: &str) -> Vec<Finding> {
-    let Some(module) = module_of(path) else { return Vec::new() };
-    let Some((owner, allowed)) = owner_of(&module).filter(|&(owner, _)| owner != "engine" || module == owner)
+    let Some(Place { module, package, table }) = place_of(path) else { return Vec::new() };
+    let Some((owner, allowed)) =
+        owner_of(table, &module).filter(|&(owner, _)| owner != "engine" || module == owner)
     else {
-        let rule = format!("`{module}` is not in MAY_IMPORT: say there what it may import");
+        let rule = format!("`{module}` is not in its package's map above: say there what it may import");
         return vec![finding(path, 1, rule)];
     };
     let may = |to: &str| {
@@ -101,7 +153,7 @@ fn imports(path: &str, text: &str) -> Vec<Finding> {
             })
     };
     paths(&code(text))
-        .filter_map(|(line, path)| Some((line, imported(&module, path)?)))
+        .filter_map(|(line, path)| Some((line, imported(table, package, &module, path)?)))
         .filter(|(_, to)| !may(to))
         .map(|(line, to)| match to.as_str() {
             "" => finding(path, line, "a `use` names the module: no `crate::{..}`, no `crate::*`".to_owned()),
@@ -111,7 +163,7 @@ fn imports(path: &str, text: &str) -> Vec<Finding> {
 }
 
 fn os_cfg(path: &str, text: &str) -> Vec<Finding> {
-    if module_of(path).is_none() || OS_FILES.contains(&path) {
+    if place_of(path).is_none() || OS_FILES.contains(&path) {
         return Vec::new();
     }
     // The words that are used for nothing else count wherever they stand: an attribute may take several lines.
@@ -123,8 +175,16 @@ fn os_cfg(path: &str, text: &str) -> Vec<Finding> {
     found(path, &code(text), is_bad, "a cfg on the operating system belongs in engine.rs or sys.rs")
 }
 
+fn independence(path: &str, text: &str) -> Vec<Finding> {
+    if !path.starts_with("loadgen/") || path == KNOWS_THE_SERVER {
+        return Vec::new();
+    }
+    let rule = "the generator shares nothing with the server: only its embedded target may name it";
+    found(path, &code(text), |line| has_word(line, "finwait_server"), rule)
+}
+
 fn machine_io(path: &str, text: &str) -> Vec<Finding> {
-    if path != "server/src/conn.rs" {
+    if !MACHINES.contains(&path) {
         return Vec::new();
     }
     let is_bad = |name: &str| {
@@ -166,25 +226,36 @@ fn unsafe_keyword(path: &str, text: &str) -> Vec<Finding> {
     found(path, &code(text), |line| has_word(line, "unsafe"), &rule)
 }
 
-/// The module that a file of the server holds: `engine/mio/door` for `server/src/engine/mio/door.rs`.
-fn module_of(path: &str) -> Option<String> {
-    Some(path.strip_prefix("server/src/")?.strip_suffix(".rs")?.trim_end_matches("/mod").to_owned())
+/// Where a file stands in a package that has a map.
+struct Place {
+    module: String,
+    /// What the package is called from outside.
+    package: &'static str,
+    table: &'static Table,
+}
+
+/// The module of a source file: `server/src/engine/mio/door.rs` is the server's `engine/mio/door`.
+fn place_of(path: &str) -> Option<Place> {
+    let (folder, file) = path.split_once("/src/")?;
+    let (_, package, table) = MAPS.into_iter().find(|&(name, ..)| name == folder)?;
+    let module = file.strip_suffix(".rs")?.trim_end_matches("/mod").to_owned();
+    Some(Place { module, package, table })
 }
 
 /// The entry that says what a module may import: its own, or that of the nearest module that it is in.
-fn owner_of(module: &str) -> Option<(&'static str, &'static [&'static str])> {
+fn owner_of(table: &'static Table, module: &str) -> Option<(&'static str, &'static [&'static str])> {
     let is_in =
         |owner: &str| module.strip_prefix(owner).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    MAY_IMPORT.into_iter().filter(|(owner, _)| is_in(owner)).max_by_key(|(owner, _)| owner.len())
+    table.iter().copied().filter(|(owner, _)| is_in(owner)).max_by_key(|(owner, _)| owner.len())
 }
 
-/// The module of ours that a path in `module` leads to: one of [`MAY_IMPORT`], or as it stands there when none is.
-fn imported(module: &str, path: &str) -> Option<String> {
+/// The module of ours that a path in `module` leads to: one of the map, or as it stands there when none is.
+fn imported(table: &'static Table, package: &str, module: &str, path: &str) -> Option<String> {
     let mut at: Vec<&str> = module.split('/').filter(|&module| module != "lib" && module != "main").collect();
     let mut segments = path.split("::").filter(|segment| !segment.is_empty()).peekable();
     match segments.next()? {
         "crate" => at.clear(),
-        "finwait_server" if module == "main" => {}
+        name if name == package && module == "main" => {}
         "self" => {}
         "super" => {
             at.pop();
@@ -196,7 +267,7 @@ fn imported(module: &str, path: &str) -> Option<String> {
     }
     at.extend(segments);
     let full = at.join("/");
-    Some(owner_of(&full).map_or_else(|| full.clone(), |(owner, _)| owner.to_owned()))
+    Some(owner_of(table, &full).map_or_else(|| full.clone(), |(owner, _)| owner.to_owned()))
 }
 
 /// Every path in the code, by line, as far as it stands in one piece: of `crate::a::{B, C}` that is `crate::a::`.
@@ -309,6 +380,19 @@ fn an_import_that_is_not_allowed_is_found() {
     assert_eq!(lines_of(imports, "server/src/server.rs", "use crate::engine::{self, EngineKind};\n"), [0; 0]);
     assert_eq!(lines_of(imports, "server/src/engine/kqueue.rs", "//! New.\n"), [1]);
     assert_eq!(lines_of(imports, "server/src/stray.rs", "//! New.\n"), [1]);
+}
+
+#[test]
+fn an_import_in_the_generator_that_is_not_allowed_is_found() {
+    let swarm = "loadgen/src/swarm/connect.rs";
+    assert_eq!(lines_of(imports, swarm, "use super::Swarm;\nuse crate::report::Report;\n"), [2]);
+    assert_eq!(lines_of(imports, "loadgen/src/main.rs", "use finwait_loadgen::{sys};\n"), [1]);
+    assert_eq!(lines_of(imports, "loadgen/src/main.rs", "use finwait_loadgen::config::Cli;\n"), [0; 0]);
+    assert_eq!(lines_of(independence, swarm, "use finwait_server::conn::Conn;\n"), [1]);
+    assert_eq!(lines_of(independence, "loadgen/tests/it/main.rs", "fn f(a: finwait_server::A) {}\n"), [1]);
+    assert_eq!(lines_of(independence, KNOWS_THE_SERVER, "use finwait_server::server::Server;\n"), [0; 0]);
+    assert_eq!(lines_of(os_cfg, swarm, "#[cfg(unix)]\n"), [1]);
+    assert_eq!(lines_of(machine_io, "loadgen/src/script.rs", "use std::time::Duration;\n"), [1]);
 }
 
 #[test]

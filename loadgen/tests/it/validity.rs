@@ -1,0 +1,132 @@
+//! When a run is about its generator: each reason by itself, and none where there is none.
+
+use finwait_loadgen::outcome::{Outcome, Outcomes};
+use finwait_loadgen::report::{Generator, Latency, Rate};
+use finwait_loadgen::validity::{Facts, Findings, examine};
+
+/// A run without fault, for a test to spoil.
+struct Run {
+    latency: Latency,
+    rate: Rate,
+    outcomes: Outcomes,
+    generator: Generator,
+    closed_loop: bool,
+    interrupted: bool,
+}
+
+impl Run {
+    /// 2,000 shutdowns of 1 ms, seen within 20 us.
+    fn new() -> Self {
+        let mut run = Self {
+            latency: Latency::new(20_000_000_000),
+            rate: Rate { offered: None, achieved: None, missed: 0 },
+            outcomes: Outcomes::default(),
+            generator: Generator {
+                valid: true,
+                invalid: Vec::new(),
+                elapsed_ns: 1_000_000_000,
+                setup_ns: None,
+                issue_spread_ns: None,
+                completion_ns: None,
+                thaw_to_last_eof_ns: None,
+                cpu_ns: 500_000_000,
+                utilisation: 0.5,
+                busy: 0.5,
+                bytes_sent: 0,
+                bytes_received: 0,
+            },
+            closed_loop: false,
+            interrupted: false,
+        };
+        run.see(2000, 1_000_000, 20_000);
+        run
+    }
+
+    fn see(&mut self, count: u64, shutdown_ns: u64, observation_ns: u64) {
+        for _ in 0..count {
+            self.latency.shutdown.record(shutdown_ns);
+            self.latency.observation.record(observation_ns);
+            self.outcomes[Outcome::Clean] += 1;
+        }
+    }
+
+    fn examine(&self) -> Findings {
+        examine(&Facts {
+            latency: &self.latency,
+            rate: &self.rate,
+            outcomes: &self.outcomes,
+            generator: &self.generator,
+            closed_loop: self.closed_loop,
+            interrupted: self.interrupted,
+        })
+    }
+
+    /// What the only reason says that it is invalid for.
+    #[track_caller]
+    fn only_reason(&self) -> String {
+        let [reason] = &self.examine().invalid[..] else { panic!("{:?}", self.examine()) };
+        assert!(reason.remedy.is_some(), "{reason:?}");
+        reason.what.clone()
+    }
+}
+
+#[test]
+fn a_run_without_fault_is_valid() {
+    let findings = Run::new().examine();
+    assert!(findings.invalid.is_empty() && findings.warnings.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn looking_too_seldom_makes_a_run_invalid_at_the_median_and_at_p99() {
+    let mut run = Run::new();
+    run.see(3000, 1_000_000, 500_000);
+    assert!(run.examine().invalid.iter().any(|found| found.what.contains("at p50")), "{:?}", run.examine());
+
+    let mut run = Run::new();
+    run.see(100, 1_000_000, 500_000);
+    assert!(run.only_reason().contains("at p99"), "{:?}", run.examine());
+}
+
+#[test]
+fn looking_is_fine_enough_where_it_can_be_no_finer() {
+    let mut run = Run::new();
+    run.see(100_000, 30_000, 19_000);
+    assert!(run.examine().invalid.is_empty(), "{:?}", run.examine());
+}
+
+#[test]
+fn in_a_closed_loop_the_generators_limit_is_only_to_be_minded() {
+    let mut run = Run { closed_loop: true, ..Run::new() };
+    run.see(3000, 1_000_000, 500_000);
+    run.generator.busy = 0.99;
+    let findings = run.examine();
+    assert!(findings.invalid.is_empty(), "{findings:?}");
+    assert!(findings.warnings.iter().any(|found| found.what.starts_with("client-bound")), "{findings:?}");
+}
+
+#[test]
+fn a_rate_that_was_not_achieved_makes_a_run_invalid() {
+    let run = |achieved| Run {
+        rate: Rate { offered: Some(1000.0), achieved: Some(achieved), missed: 0 },
+        ..Run::new()
+    };
+    assert!(run(979.0).only_reason().contains("979 connections per second"));
+    assert!(run(981.0).examine().invalid.is_empty());
+    let cut_short = Run { interrupted: true, ..run(100.0) };
+    assert!(cut_short.examine().invalid.is_empty(), "an interrupted schedule says nothing");
+}
+
+#[test]
+fn one_missed_start_makes_a_run_invalid() {
+    let rate = Rate { offered: Some(1000.0), achieved: Some(1000.0), missed: 1 };
+    assert!(Run { rate, ..Run::new() }.only_reason().contains("missed"));
+}
+
+#[test]
+fn every_local_failure_makes_a_run_invalid_and_no_other_does() {
+    for outcome in Outcome::ALL {
+        let mut run = Run::new();
+        run.outcomes[outcome] += 1;
+        assert_eq!(!run.examine().invalid.is_empty(), outcome.is_local(), "{outcome:?}");
+    }
+}
