@@ -27,7 +27,7 @@ pub fn health_line(report: &Report) -> String {
     }
     // Where the outcome says it all, the verdict adds only what to do.
     if outcome == Outcome::Clean && report.verdict.exit_code != 0 {
-        line = format!("{line}; {}", report.verdict.sentence);
+        line = format!("{line}; {}", report.verdict.sentence.trim_end_matches('.'));
     }
     if let Some(remedy) = &report.verdict.remedy {
         line = format!("{line}. {remedy}");

@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use crate::outcome::Outcome;
+
 /// The widest line.
 pub(super) const COLUMNS: usize = 100;
 
@@ -19,6 +21,19 @@ pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(super) const MIND: Style = AnsiColor::Yellow.on_default().bold();
 /// The bars.
 pub(super) const BAR: Style = AnsiColor::Cyan.on_default();
+
+/// What an outcome is shown in.
+pub(super) fn style_of(outcome: Outcome) -> Style {
+    if outcome == Outcome::Clean {
+        GOOD
+    } else if outcome == Outcome::Censored {
+        PLAIN
+    } else if outcome.is_local() {
+        MIND
+    } else {
+        BAD
+    }
+}
 
 /// A page under construction.
 #[derive(Debug, Default)]

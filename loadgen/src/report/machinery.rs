@@ -80,13 +80,13 @@ fn coarseness(report: &Report) -> String {
         .filter_map(|(name, quantile)| {
             let seen = of(&report.latency.observation, quantile)?;
             let shutdown = of(&report.latency.shutdown, quantile)?;
-            Some(format!("{name} {} beside {}", span(seen), span(shutdown)))
+            Some(format!("{} at {name} (shutdown: {})", span(seen), span(shutdown)))
         })
         .collect();
     if parts.is_empty() {
         return "too few clean connections to say how coarse it was".to_owned();
     }
-    format!("how coarse, beside shutdown: {}", parts.join(", "))
+    format!("EOFs were seen late by at most {}", parts.join(", "))
 }
 
 /// The numbers of the tally by name; what is 0 says nothing, but for the two that are looked for.
@@ -94,14 +94,13 @@ fn tally(server: &Server) -> String {
     let Value::Object(fields) = &server.tally else { return server.tally.to_string() };
     let count = |name: &str| fields.get(name).and_then(Value::as_u64);
     let first = TALLY_FIRST.iter().filter_map(|&name| Some((name, count(name)?)));
-    let others = fields.keys().map(String::as_str).filter(|name| !TALLY_FIRST.contains(name));
+    // Times are left to the JSON: how long the server took to end is no matter of the run.
+    let others = fields.keys().map(String::as_str);
+    let others = others.filter(|name| !TALLY_FIRST.contains(name) && !name.ends_with("_ns"));
     let others = others.filter_map(|name| Some((name, count(name).filter(|&count| count > 0)?)));
     let parts: Vec<String> = first
         .chain(others)
-        .map(|(name, count)| match name.strip_suffix("_ns") {
-            Some(name) => format!("{name} {}", span(count)),
-            None => format!("{name} {}", grouped(count)),
-        })
+        .map(|(name, count)| format!("{} {}", name.replace('_', " "), grouped(count)))
         .collect();
     parts.join(", ")
 }

@@ -9,10 +9,10 @@ use super::bars::{self, bar};
 use super::exemplars;
 pub use super::health::health_line;
 use super::latency::{self, Row};
-use super::layout::{BAD, BAR, BOLD, COLUMNS, DIM, GOOD, MIND, PLAIN, Page};
+use super::layout::{BAD, BAR, BOLD, COLUMNS, DIM, GOOD, MIND, PLAIN, Page, style_of};
 use super::machinery;
 use super::units::{Scale, bytes, counted, grouped, percent, rate, span};
-use super::{Latency, Report, Warning};
+use super::{Generator, Latency, Report, Target, Warning};
 use crate::outcome::Outcome;
 
 /// Columns of the longest bar.
@@ -57,32 +57,31 @@ pub(super) fn mind(page: &mut Page, warning: &Warning) {
 fn run(page: &mut Page, report: &Report) {
     let config = &report.config;
     let connections = counted(config.connections.into(), "connection", "connections");
-    let mut what = match (report.scenario, config.rate) {
+    let count = config.count.map(|count| format!(" until {}", counted(count, "connection", "connections")));
+    let duration = config.duration_ns.map(|duration| format!(" for {}", span(duration)));
+    let limits = [duration, count].into_iter().flatten().collect::<Vec<_>>().join(" or");
+    let what = match (report.scenario, config.rate) {
         ("storm", _) => connections,
-        (_, Some(planned)) => format!("{} planned, at most {connections} at a time", rate(planned)),
-        (_, None) => format!("{connections} at a time, each followed by the next"),
+        (_, Some(planned)) => format!("{} planned{limits}, at most {connections} at a time,", rate(planned)),
+        (_, None) => format!("{connections} at a time{limits}, one after the other,"),
     };
-    if let Some(count) = config.count {
-        what = format!("{what}, {} in all", grouped(count));
-    }
-    if let Some(duration) = config.duration_ns {
-        what = format!("{what}, for {}", span(duration));
-    }
-    let target = match &report.server {
+    let line = format!("{}: {what} to {}", report.scenario, target(report));
+    page.paragraph(BOLD, 0, &line);
+    page.paragraph(PLAIN, 0, &script(report));
+    page.paragraph(DIM, 0, &place(report));
+}
+
+fn target(report: &Report) -> String {
+    let Target { name, addr, embedded } = &report.target;
+    match &report.server {
         Some(server) => {
             let workers = counted(server.workers.into(), "worker", "workers");
-            format!(
-                "the embedded finwait-server at {} (engine {}, {workers})",
-                report.target.addr, server.engine
-            )
+            format!("the embedded finwait-server at {addr} ({}, {workers})", server.engine)
         }
-        None if report.target.embedded => format!("the embedded finwait-server at {}", report.target.addr),
-        None if report.target.name == report.target.addr.to_string() => report.target.name.clone(),
-        None => format!("{} ({})", report.target.name, report.target.addr),
-    };
-    page.paragraph(BOLD, 0, &format!("finwait-loadgen {}: {what}, to {target}", report.scenario));
-    page.paragraph(DIM, 0, &script(report));
-    page.paragraph(DIM, 0, &place(report));
+        None if *embedded => format!("the embedded finwait-server at {addr}"),
+        None if *name == addr.to_string() => name.clone(),
+        None => format!("{name} ({addr})"),
+    }
 }
 
 /// What every connection does, for whoever has not read the help.
@@ -117,12 +116,12 @@ fn place(report: &Report) -> String {
     let kernel = host.kernel.as_deref().map(|kernel| format!(" {kernel}")).unwrap_or_default();
     let cpu = host.cpu.as_deref().map(|cpu| format!(" ({cpu})")).unwrap_or_default();
     format!(
-        "{}, on {}{kernel} with {}{cpu}{sources}; {} by finwait-loadgen {}.",
-        moment(report.host.started_unix_ns),
+        "finwait-loadgen {} with {} at {}, on {}{kernel} with {}{cpu}{sources}",
+        host.version,
+        counted(config.threads.into(), "thread", "threads"),
+        moment(host.started_unix_ns),
         host.os,
         counted(host.cpus.into(), "processor", "processors"),
-        counted(config.threads.into(), "thread", "threads"),
-        host.version,
     )
 }
 
@@ -169,15 +168,17 @@ fn figures(page: &mut Page, report: &Report) {
         page.item(BOLD, "connections", WIDTH, &format!("{} {}", rate(achieved), offered(report)));
     }
     let setup = generator.setup_ns.map(|setup| format!(", {} of it until all stood ready", span(setup)));
-    let text = format!(
-        "{} in all{}; {} sent, {} received, on {}",
-        span(generator.elapsed_ns),
-        setup.unwrap_or_default(),
-        bytes(generator.bytes_sent),
-        bytes(generator.bytes_received),
-        counted(ended, "connection", "connections"),
-    );
+    let text =
+        format!("{} in all{}; {}", span(generator.elapsed_ns), setup.unwrap_or_default(), traffic(generator));
     page.item(BOLD, "the run", WIDTH, &text);
+}
+
+fn traffic(generator: &Generator) -> String {
+    let Generator { bytes_sent, bytes_received, .. } = *generator;
+    if bytes_sent == bytes_received {
+        return format!("{} bytes sent, and as many received", grouped(bytes_sent));
+    }
+    format!("{} bytes sent, {} received", grouped(bytes_sent), grouped(bytes_received))
 }
 
 fn offered(report: &Report) -> String {
@@ -194,58 +195,62 @@ fn offered(report: &Report) -> String {
 
 /// The rows of the main table. What has no sample is left out, but never the headline.
 fn phases(report: &Report) -> Vec<Row<'_>> {
-    let Latency {
-        shutdown,
-        shutdown_or_deadline,
-        scheduled_shutdown,
-        drain,
-        eof_tail,
-        connect,
-        echo,
-        close,
-        ..
-    } = &report.latency;
-    let late = shutdown_or_deadline.count().saturating_sub(shutdown.count());
-    let schedule = if report.scenario == "storm" {
-        "from the moment all were told to half-close to the EOF, so with the wait for their turn"
-    } else {
-        "from the planned start of the connection to the EOF, so with connect, echo and any lateness"
-    };
+    let latency = &report.latency;
     let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
-    let headline = match late {
-        0 => {
-            "from just before SHUT_WR to the server's EOF (its FIN); clean connections only, and none timed out on the way"
-        }
-        _ => "from just before SHUT_WR to the server's EOF (its FIN); clean connections only",
-    };
-    let late = format!(
-        "the same, with the {} out after SHUT_WR counted at the deadline",
-        counted(late, "one that timed", "that timed")
-    );
     let mut rows = vec![
-        row("shutdown", shutdown, headline),
+        row("shutdown", &latency.shutdown, &headline(report)),
         row(
             "  drain",
-            drain,
-            "the part of it until the last byte was back, where any was missing at SHUT_WR",
+            &latency.drain,
+            "its part until the last byte was back, where any was missing at SHUT_WR",
         ),
-        row("  EOF tail", eof_tail, "the part of it from the last byte (or SHUT_WR, if later) to the EOF"),
-        row("from schedule", scheduled_shutdown, schedule),
+        row("  EOF tail", &latency.eof_tail, "its part from the last byte (or SHUT_WR, if later) to the EOF"),
+        row("from schedule", &latency.scheduled_shutdown, schedule(report)),
     ];
-    if shutdown_or_deadline.count() != shutdown.count() {
-        rows.push(row("with timeouts", shutdown_or_deadline, &late));
+    let late = timed_out(latency);
+    if late > 0 {
+        let late = match late {
+            1 => "the same with the 1 connection that timed out after SHUT_WR, at its deadline".to_owned(),
+            _ => format!(
+                "the same with the {} connections that timed out after SHUT_WR, at their deadline",
+                grouped(late)
+            ),
+        };
+        rows.push(row("with timeouts", &latency.shutdown_or_deadline, &late));
     }
     rows.extend([
-        row("connect", connect, "from the start of connect() until it was seen to be connected"),
-        row("echo", echo, "from there until the first bytes were back"),
-        row("close", close, "how long our close() took, behind the EOF"),
+        row("connect", &latency.connect, "from the start of connect() until it was seen to be connected"),
+        row("echo", &latency.echo, "from there until the first bytes were back"),
+        row("close", &latency.close, "how long our close() took, behind the EOF"),
     ]);
     rows.retain(|row| row.name == "shutdown" || row.summary.count() > 0);
     rows
 }
 
+/// Connections that are in the one histogram and not in the other.
+fn timed_out(latency: &Latency) -> u64 {
+    latency.shutdown_or_deadline.count().saturating_sub(latency.shutdown.count())
+}
+
+fn headline(report: &Report) -> String {
+    let timeouts = if timed_out(&report.latency) == 0 { ", and none timed out on the way" } else { "" };
+    let frozen =
+        if report.config.frozen { "; the time for which the server was stopped is in it" } else { "" };
+    format!(
+        "from just before SHUT_WR to the server's EOF (its FIN); clean connections only{timeouts}{frozen}"
+    )
+}
+
+fn schedule(report: &Report) -> &'static str {
+    if report.scenario == "storm" {
+        "from the moment all were told to half-close to the EOF, so with the wait for their turn"
+    } else {
+        "from the planned start of the connection to the EOF, so with connect, echo and any delay"
+    }
+}
+
 fn times(page: &mut Page, rows: &[Row<'_>], scale: Scale) {
-    page.heading(&format!("Shutdown latency and its phases, in {}", scale.unit.name()));
+    page.heading("Shutdown latency and its phases");
     latency::write(page, rows, scale, true);
     let spare = rows.iter().any(|row| row.summary.quantile_ns(0.9999).is_none());
     if spare {
@@ -271,8 +276,10 @@ fn histogram(page: &mut Page, report: &Report, scale: Scale) {
     let length = BAR_WIDTH.min(COLUMNS.saturating_sub(2 + from + 4 + to + 2 + 1 + count + 2 + 8));
     for (row, [low, high]) in rows.iter().zip(&labels) {
         let label = format!("  {low:>from$} to {high:>to$}  ");
-        let figures = format!(" {:>count$}  {}", grouped(row.count), percent(row.count, shutdown.count()));
-        page.spans(&[(PLAIN, &label), (BAR, &bar(row.count, largest, length)), (PLAIN, &figures)]);
+        let bar = format!("{:length$}", bar(row.count, largest, length));
+        let figures =
+            format!("  {:>count$}  {:>8}", grouped(row.count), percent(row.count, shutdown.count()));
+        page.spans(&[(PLAIN, &label), (BAR, &bar), (PLAIN, &figures)]);
     }
     if shutdown.saturated() > 0 {
         let text = format!(
@@ -288,20 +295,16 @@ fn histogram(page: &mut Page, report: &Report, scale: Scale) {
 fn outcomes(page: &mut Page, report: &Report) {
     let total = report.outcomes.total();
     page.heading(&format!("How {} ended", counted(total, "connection", "connections")));
-    let shown: Vec<(Outcome, u64)> =
-        report.outcomes.iter().filter(|&(outcome, count)| count > 0 || outcome == Outcome::Clean).collect();
+    let shown = report.outcomes.iter().filter(|&(outcome, count)| count > 0 || outcome == Outcome::Clean);
+    let shown: Vec<(Outcome, u64)> = shown.collect();
     let name = shown.iter().map(|(outcome, _)| outcome.name().len()).max().unwrap_or_default();
     let digits = shown.iter().map(|&(_, count)| grouped(count).len()).max().unwrap_or_default();
     for (outcome, count) in shown {
-        let style = match outcome {
-            Outcome::Clean if count > 0 => GOOD,
-            Outcome::Clean | Outcome::Censored => PLAIN,
-            outcome if outcome.is_local() => MIND,
-            _ => BAD,
-        };
+        let style = if count > 0 { style_of(outcome) } else { PLAIN };
+        let term = format!("  {:name$}  ", outcome.name());
         let text =
             format!("{:>digits$}  {:>8}  {}", grouped(count), percent(count, total), outcome.meaning());
-        page.item(style, outcome.name(), name, &text);
+        page.spans(&[(style, &term), (PLAIN, &text)]);
     }
 }
 
