@@ -9,11 +9,10 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use finwait_bench::platform;
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-
-use crate::platform;
 
 /// Connections in flight.
 pub(crate) const SLOTS: usize = 64;
@@ -117,7 +116,8 @@ impl Swarm {
         let nth = self.opened;
         let source = Ipv4Addr::new(127, 0, 0, 2 + (nth % SOURCES) as u8);
         let target = Ipv4Addr::new(127, 0, 0, 1 + (nth / SOURCES % TARGETS) as u8);
-        let stream = platform::connect_from(source, SocketAddrV4::new(target, self.port))?;
+        let stream =
+            platform::start_connect(platform::socket_from(source)?, SocketAddrV4::new(target, self.port))?;
         let mut stream = TcpStream::from_std(stream);
         self.poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
         self.slots[slot] = Some(Slot { stream, message: message(nth), stage: Stage::Connecting });

@@ -8,20 +8,42 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
+use crate::platform;
+
 /// How long a server may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// A running server; dropped, it is killed.
-pub(crate) struct Server {
-    pub(crate) port: u16,
+pub struct Server {
+    /// Where it listens.
+    pub port: u16,
     child: Child,
     /// Held open: a server that prints later must not meet a closed pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
-    /// Starts `program` on the CPU of the calling thread and waits for its first line.
-    pub(crate) fn start(program: &Path, args: &[&str]) -> io::Result<Self> {
+    /// Starts `program` on the first CPU and moves the calling thread to the second.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or when this process may not use these CPUs.
+    pub fn start_apart(program: &Path, args: &[&str], cpus: [usize; 2]) -> io::Result<Self> {
+        let pin_to = |cpu| {
+            let wrong = |error| io::Error::other(format!("pinning to CPU {cpu}: {error}"));
+            platform::pin_to(cpu).map_err(wrong)
+        };
+        // The server inherits the CPU of the thread that starts it.
+        pin_to(cpus[0])?;
+        let server = Self::start(program, args);
+        pin_to(cpus[1])?;
+        server
+    }
+
+    /// Starts `program` on the CPU of the calling thread and waits for its first line, `listening on ADDR:PORT`.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends or hesitates before that line.
+    pub fn start(program: &Path, args: &[&str]) -> io::Result<Self> {
         let mut child =
             Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -37,7 +59,10 @@ impl Server {
     }
 
     /// The CPU time of each of its threads so far.
-    pub(crate) fn cpu(&self) -> io::Result<Cpu> {
+    ///
+    /// # Errors
+    /// As [`Cpu::of`].
+    pub fn cpu(&self) -> io::Result<Cpu> {
         Cpu::of(&self.child.id().to_string())
     }
 }
@@ -68,20 +93,32 @@ fn first_line(stdout: ChildStdout) -> io::Result<(u16, BufReader<ChildStdout>)> 
     Ok((port.ok_or_else(wrong)?, stdout))
 }
 
+/// The CPU time of this process so far, of those threads that have not ended.
+///
+/// # Errors
+/// As [`Cpu::of`].
+pub fn own_cpu() -> io::Result<Duration> {
+    Ok(Duration::from_nanos(Cpu::of("self")?.0.values().sum()))
+}
+
 /// Nanoseconds on a CPU, by thread.
-pub(crate) struct Cpu(BTreeMap<String, u64>);
+pub struct Cpu(BTreeMap<String, u64>);
 
 /// What was used between two readings.
-pub(crate) struct Spent {
-    pub(crate) cpu: Duration,
+pub struct Spent {
+    /// By all threads.
+    pub cpu: Duration,
     /// Threads that ended in between and took their time with them: then `cpu` is too low.
-    pub(crate) threads_ended: usize,
+    pub threads_ended: usize,
 }
 
 impl Cpu {
     /// Of the process `pid`, or `self`. A ring's kernel workers are threads of the process and are counted; what
     /// the kernel does for it in another's time slice is not, as nowhere.
-    pub(crate) fn of(pid: &str) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such process, or its files read otherwise than expected.
+    pub fn of(pid: &str) -> io::Result<Self> {
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;
@@ -94,7 +131,9 @@ impl Cpu {
         Ok(Self(threads))
     }
 
-    pub(crate) fn since(&self, before: &Self) -> Spent {
+    /// What was used since an earlier reading.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Spent {
         let spent = |thread, ns: u64| ns.saturating_sub(before.0.get(thread).copied().unwrap_or_default());
         let ns = self.0.iter().map(|(thread, ns)| spent(thread, *ns)).sum();
         let threads_ended = before.0.keys().filter(|thread| !self.0.contains_key(*thread)).count();

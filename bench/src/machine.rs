@@ -5,7 +5,7 @@ use std::{fs, io, thread};
 
 /// Other work, in percent of one CPU, up to which a figure is taken. With a compiler running on the same two CPUs a
 /// ratio of 1.19 was seen as 0.97.
-pub(crate) const QUIET_PERCENT: f64 = 15.0;
+pub const QUIET_PERCENT: f64 = 15.0;
 
 const QUIET_LOOK: Duration = Duration::from_millis(300);
 const QUIET_LOOKS_MAX: usize = 1000;
@@ -14,15 +14,19 @@ const QUIET_LOOKS_MAX: usize = 1000;
 const TICK: Duration = Duration::from_millis(10);
 
 /// CPU time of the whole machine since it booted.
-pub(crate) struct Usage {
+pub struct Usage {
     /// Of everything that ran here.
-    pub(crate) busy: Duration,
+    pub busy: Duration,
     /// Wanted here and given to other guests of the host.
-    pub(crate) steal: Duration,
+    pub steal: Duration,
 }
 
 impl Usage {
-    pub(crate) fn now() -> io::Result<Self> {
+    /// Up to now.
+    ///
+    /// # Errors
+    /// When `/proc/stat` cannot be read, or reads otherwise than expected.
+    pub fn now() -> io::Result<Self> {
         let stat = fs::read_to_string("/proc/stat")?;
         let line = stat.lines().next().unwrap_or_default();
         let ticks: Vec<u32> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
@@ -34,7 +38,10 @@ impl Usage {
 }
 
 /// Waits until a look at the machine, with nothing of ours running, finds it quiet.
-pub(crate) fn wait_for_quiet() -> io::Result<()> {
+///
+/// # Errors
+/// When it does not get quiet within some minutes.
+pub fn wait_for_quiet() -> io::Result<()> {
     for look in 0..QUIET_LOOKS_MAX {
         let before = Usage::now()?;
         thread::sleep(QUIET_LOOK);
@@ -50,7 +57,8 @@ pub(crate) fn wait_for_quiet() -> io::Result<()> {
 }
 
 /// One line: kernel, CPUs, what TCP is set to.
-pub(crate) fn facts() -> String {
+#[must_use]
+pub fn facts() -> String {
     let cpuinfo = proc_text("cpuinfo");
     let values = |key| cpuinfo.lines().filter_map(move |line| line.strip_prefix(key)?.split(": ").nth(1));
     format!(

@@ -1,0 +1,109 @@
+//! The few things that only Linux has a name for; elsewhere a comparison says so and ends.
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{children_cpu, pin_to, socket_from, start_connect};
+#[cfg(target_os = "linux")]
+pub use linux::{children_cpu, pin_to, socket_from, start_connect};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+    use std::time::Duration;
+
+    use nix::errno::Errno;
+    use nix::sched::{CpuSet, sched_setaffinity};
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+    use nix::sys::time::TimeVal;
+    use nix::unistd::Pid;
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    /// Moves this thread to one CPU; what it spawns from now on starts there.
+    ///
+    /// # Errors
+    /// As sched_setaffinity: this process may not use the CPU, or there is none of that number.
+    pub fn pin_to(cpu: usize) -> io::Result<()> {
+        let mut cpus = CpuSet::new();
+        cpus.set(cpu)?;
+        Ok(sched_setaffinity(Pid::from_raw(0), &cpus)?)
+    }
+
+    /// The CPU time of all children that have ended and were waited for, with that of theirs.
+    ///
+    /// # Errors
+    /// As getrusage.
+    pub fn children_cpu() -> io::Result<Duration> {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let duration = |time: TimeVal| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1_000);
+        Ok(duration(usage.user_time()) + duration(usage.system_time()))
+    }
+
+    /// A socket that does not block and will connect from `source`.
+    ///
+    /// # Errors
+    /// What the operating system lacks.
+    pub fn socket_from(source: Ipv4Addr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        // Otherwise bind() takes a port of its own and, with thousands in TIME_WAIT, searches long for one.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        Ok(socket)
+    }
+
+    /// Starts connecting; the stream says by being writable that it is connected.
+    ///
+    /// # Errors
+    /// As connect.
+    pub fn start_connect(socket: Socket, target: SocketAddrV4) -> io::Result<TcpStream> {
+        match socket.connect(&target.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+            Ok(()) | Err(_) => Ok(socket.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    use std::io;
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+    use std::time::Duration;
+
+    use socket2::Socket;
+
+    /// Moves this thread to one CPU.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn pin_to(_cpu: usize) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// The CPU time of all children that have ended.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn children_cpu() -> io::Result<Duration> {
+        Err(unsupported())
+    }
+
+    /// A socket that will connect from `source`.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn socket_from(_source: Ipv4Addr) -> io::Result<Socket> {
+        Err(unsupported())
+    }
+
+    /// Starts connecting.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn start_connect(_socket: Socket, _target: SocketAddrV4) -> io::Result<TcpStream> {
+        Err(unsupported())
+    }
+
+    fn unsupported() -> io::Error {
+        io::Error::new(io::ErrorKind::Unsupported, "this comparison runs on Linux")
+    }
+}
