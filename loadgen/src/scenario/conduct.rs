@@ -8,6 +8,7 @@ use crate::clock::Nanos;
 use crate::control::Control;
 use crate::freeze::Frozen;
 use crate::pacer::Pacer;
+use crate::progress::{Progress, Snapshot};
 use crate::recorder::Recorder;
 use crate::script::Plan;
 use crate::swarm::{self, Task};
@@ -97,8 +98,9 @@ impl Run<'_> {
         embedded: Option<&Embedded>,
         conducted: &mut Conducted,
     ) {
+        let mut progress = around.progress.then(|| Progress::start(self.job.kind.name()));
         if self.job.kind == Kind::Storm {
-            self.wait(control, "connecting", |control| control.ready_count() == self.threads);
+            self.wait(control, &mut progress, |control| control.ready_count() == self.threads);
             let frozen = match self.pid_to_freeze(embedded).map(|pid| self.freeze(around, pid)).transpose() {
                 Ok(frozen) => frozen,
                 Err(error) => {
@@ -117,8 +119,10 @@ impl Run<'_> {
                 }
             }
         }
-        let phase = if self.job.kind == Kind::Storm { "ending" } else { "churning" };
-        self.wait(control, phase, |_| false);
+        self.wait(control, &mut progress, |_| false);
+        if let Some(progress) = progress {
+            progress.finish();
+        }
     }
 
     /// Until everything was issued that could be, or something speaks against waiting any longer: what does not fit
@@ -144,8 +148,25 @@ impl Run<'_> {
     }
 
     /// Until `is_over`, or every thread has ended.
-    fn wait(&self, control: &Control, _phase: &'static str, is_over: impl Fn(&Control) -> bool) {
-        while !control.wait(TICK, |control| is_over(control) || control.finished_count() >= self.threads) {}
+    fn wait(&self, control: &Control, progress: &mut Option<Progress>, is_over: impl Fn(&Control) -> bool) {
+        while !control.wait(TICK, |control| is_over(control) || control.finished_count() >= self.threads) {
+            if let Some(progress) = progress {
+                let now = Duration::from_nanos(self.clock.now());
+                progress.show(now, &self.snapshot(control, now));
+            }
+        }
+    }
+
+    fn snapshot(&self, control: &Control, now: Duration) -> Snapshot {
+        let [started, ended, failed] = control.counts();
+        let in_flight = started.saturating_sub(ended);
+        let connections = u64::from(self.fit.connections);
+        let (phase, done, total) = match self.job.kind {
+            Kind::Storm if control.barrier().is_none() => ("connecting", started, Some(connections)),
+            Kind::Storm => ("ending", ended, Some(connections)),
+            Kind::Churn | Kind::Health => ("churning", ended, self.job.count),
+        };
+        Snapshot { phase, done, total, in_flight, failed, elapsed: now, limit: self.job.duration }
     }
 
     /// The share of one thread.

@@ -54,7 +54,7 @@ const LOADGEN: [(&str, &[&str]); 23] = [
     ("output", &["sys"]),
     ("pacer", &["clock"]),
     ("payload", &[]),
-    ("progress", &[]),
+    ("progress", &["report"]),
     ("recorder", &["clock", "outcome", "report", "script"]),
     ("report", &["outcome"]),
     (
