@@ -242,17 +242,20 @@ impl<'a> Swarm<'a> {
         self.task.pacer.is_over(now) && self.unproven == 0
     }
 
-    /// Works off what waits, the most urgent first, for a little while. Whether there was anything.
+    /// Works off what waits for a little while: a start whenever one is due and has a place, so that slots do not stand
+    /// empty behind other work, and what connections ask for before what a storm is still to issue. Whether there was
+    /// anything.
     fn do_some_work(&mut self, begun: Nanos) -> bool {
         let mut now = begun;
         let mut worked = false;
         while now < begun + WORK_NS {
-            if let Some(key) = self.work.pop_front() {
+            let opened = self.open_next(now);
+            let key = self.work.pop_front().or_else(|| if opened { None } else { self.issue.pop_front() });
+            if let Some(key) = key {
+                // A storm's client may have ended before its turn; nobody takes its place, so nothing is done then.
                 self.advance(key);
-            } else if let Some(key) = self.issue.pop_front() {
-                // It may have ended since, and its place may be another's: that one has nothing to do then.
-                self.advance(key);
-            } else if !self.open_next(now) {
+            }
+            if !opened && key.is_none() {
                 break;
             }
             worked = true;
