@@ -100,7 +100,7 @@ impl Lines {
     pub fn due(&mut self, now: Duration, snapshot: &Snapshot) -> Option<String> {
         let pace = self.pace.of(now, snapshot);
         let (last, phase) = self.written.unwrap_or((Duration::ZERO, snapshot.phase));
-        if now < last + LINE_EVERY && phase == snapshot.phase {
+        if now < last.saturating_add(LINE_EVERY) && phase == snapshot.phase {
             return None;
         }
         self.written = Some((now, snapshot.phase));

@@ -2,8 +2,11 @@
 
 use super::summary::Summary;
 
-/// The most rows: what the eye takes in at once, and what leaves room on a terminal of 24 lines.
-const ROWS_MAX: usize = 12;
+/// The most rows where they are equally wide: what the eye takes in at once.
+const EQUAL_MAX: usize = 12;
+
+/// The most rows where they grow: most of them are the few slow ones, and the many must have some too.
+const GROWING_MAX: usize = 16;
 
 /// Edges within a decade, from coarse to fine.
 const LADDERS: [&[u64]; 5] =
@@ -33,17 +36,21 @@ pub fn rows(summary: &Summary) -> Vec<Row> {
     if histogram.is_empty() {
         return Vec::new();
     }
-    let recorded = || histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
-    let low = summary.min_ns().unwrap_or(1).min(histogram.max()).max(1);
-    let high = recorded().map(|(value, _)| value).last().unwrap_or(low).max(low);
+    // A recorded time stands for all that the histogram cannot tell from it; the shortest of them is in the row in
+    // which a round time belongs.
+    let recorded: Vec<(u64, u64)> = histogram
+        .iter_recorded()
+        .map(|step| (histogram.lowest_equivalent(step.value_iterated_to()), step.count_at_value()))
+        .collect();
+    let (low, high) = (recorded[0].0, recorded[recorded.len() - 1].0);
     let edges = if high / 4 <= histogram.value_at_quantile(0.5) {
-        equal_edges(low, high)
+        equal_edges(low, high, histogram.equivalent_range(high))
     } else {
         growing_edges(low, high)
     };
     let mut rows: Vec<Row> =
         edges.windows(2).map(|edge| Row { from_ns: edge[0], to_ns: edge[1], count: 0 }).collect();
-    for (value, count) in recorded() {
+    for (value, count) in recorded {
         let index = rows.partition_point(|row| row.to_ns <= value);
         rows[index].count += count;
     }
@@ -62,14 +69,14 @@ pub fn bar(count: u64, largest: u64, width: usize) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// Multiples of a round step that enclose the range, in as many rows as may be.
-fn equal_edges(low: u64, high: u64) -> Vec<u64> {
+/// Multiples of a round step that enclose the range, in as many rows as may be, none finer than the histogram.
+fn equal_edges(low: u64, high: u64, finest: u64) -> Vec<u64> {
     let mut decade = 1;
     loop {
         // Tenths, so that a step of 2.5 is a whole number; below 10 ns there are no finer ones.
-        for step in STEPS.iter().map(|step| step * decade / 10).filter(|&step| step > 0) {
+        for step in STEPS.iter().map(|step| step * decade / 10).filter(|&step| step >= finest.max(1)) {
             let (first, last) = (low / step, high / step);
-            if last - first < ROWS_MAX as u64 {
+            if last - first < EQUAL_MAX as u64 {
                 return (first..=last + 1).map(|index| index.saturating_mul(step)).collect();
             }
         }
@@ -80,21 +87,20 @@ fn equal_edges(low: u64, high: u64) -> Vec<u64> {
 /// The finest ladder of round numbers that encloses the range in few enough rows.
 fn growing_edges(low: u64, high: u64) -> Vec<u64> {
     let all = LADDERS.iter().rev().map(|ladder| ladder_edges(ladder, low, high));
-    let mut all = all.filter(|edges| edges.len() <= ROWS_MAX + 1);
+    let mut all = all.filter(|edges| edges.len() <= GROWING_MAX + 1);
     all.next().unwrap_or_else(|| {
-        // More than twelve decades are no latency, but they must not be a panic either.
+        // More than sixteen decades are no latency, but they must not be a panic either.
         let edges = ladder_edges(LADDERS[0], low, high);
         let last = edges[edges.len() - 1];
-        edges[..ROWS_MAX].iter().copied().chain([last]).collect()
+        edges[..GROWING_MAX].iter().copied().chain([last]).collect()
     })
 }
 
 fn ladder_edges(ladder: &[u64], low: u64, high: u64) -> Vec<u64> {
-    let decades = (0..20).map(|exponent| 10_u64.saturating_pow(exponent));
-    let mut edges: Vec<u64> = decades
-        .flat_map(|decade| ladder.iter().map(move |rung| (rung.saturating_mul(decade)) / 10))
-        .collect();
-    edges.push(u64::MAX);
+    // Up to 8 * 10^18, which is the last that fits.
+    let decades = (0..18).map(|exponent| 10_u64.pow(exponent));
+    let rungs = decades.flat_map(|decade| ladder.iter().map(move |rung| rung * decade / 10));
+    let mut edges: Vec<u64> = std::iter::once(0).chain(rungs).chain([u64::MAX]).collect();
     // The fine rungs of the first decade fall together in whole nanoseconds.
     edges.dedup();
     let first = edges.partition_point(|&edge| edge <= low).saturating_sub(1);

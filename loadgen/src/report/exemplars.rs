@@ -52,12 +52,12 @@ fn one(page: &mut Page, exemplar: &Exemplar) {
 fn course(exemplar: &Exemplar) -> String {
     let Exemplar { start_ns, connected_ns, echoed_ns, t0_ns, t2_ns, t3_ns, t4_ns, .. } = *exemplar;
     let steps = [
-        ("connected", connected_ns),
+        ("connect", connected_ns),
         ("echo", echoed_ns),
         ("SHUT_WR", t0_ns),
         ("all bytes", t2_ns),
         ("EOF", t3_ns),
-        ("closed", t4_ns),
+        ("close", t4_ns),
     ];
     let mut steps: Vec<_> = steps.into_iter().filter_map(|(name, at)| Some((name, at?))).collect();
     steps.sort_by_key(|&(_, at)| at);
@@ -68,7 +68,7 @@ fn course(exemplar: &Exemplar) -> String {
         before = at;
     }
     if connected_ns.is_none() {
-        texts.insert(0, "never connected".to_owned());
+        texts.insert(0, "no connection".to_owned());
     }
     texts.join(", ")
 }
@@ -78,5 +78,8 @@ fn bytes(exemplar: &Exemplar) -> String {
     if sent == expected && received == expected {
         return format!("all {} bytes", grouped(expected));
     }
-    format!("sent {}, got {} of {}", grouped(sent), grouped(received), grouped(expected))
+    if sent == expected {
+        return format!("got {} of {} bytes", grouped(received), grouped(expected));
+    }
+    format!("sent {} and got {} of {} bytes", grouped(sent), grouped(received), grouped(expected))
 }

@@ -5,12 +5,11 @@ use serde_json::Value;
 use super::latency::{self, Row};
 use super::layout::{BAD, BOLD, GOOD, MIND, Page};
 use super::screen::mind;
-use super::summary::Summary;
 use super::units::{Scale, counted, grouped, share, span};
 use super::{Report, Server};
 
 /// Columns of the terms in both sections.
-const WIDTH: usize = 12;
+const WIDTH: usize = 11;
 
 /// What is shown of a tally even where it is 0, and first.
 const TALLY_FIRST: [&str; 2] = ["accepted", "graceful"];
@@ -33,14 +32,14 @@ pub(super) fn generator(page: &mut Page, report: &Report, scale: Scale) {
         share(generator.busy)
     );
     page.item(BOLD, "generator", WIDTH, &text);
-    page.item(BOLD, "looking", WIDTH, &coarseness(report));
+    page.item(BOLD, "EOFs", WIDTH, &coarseness(report));
     let latency = &report.latency;
     let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
     let mut rows = vec![
         row(
             "observation",
             &latency.observation,
-            "how late an EOF can have been seen: from the last look that did not show it (or SHUT_WR, if later)",
+            "how late an EOF can have been seen: from the last look without it (or SHUT_WR) to it",
         ),
         row("loop lag", &latency.loop_lag, "how long a thread was away from looking, each time"),
         row("start lag", &latency.start_lag, "how long after its planned moment a connection was started"),
@@ -58,7 +57,7 @@ pub(super) fn server(page: &mut Page, report: &Report) {
     page.heading("The embedded server's own account");
     let workers = counted(server.workers.into(), "worker", "workers");
     let text = format!(
-        "finwait-server, engine {}, {workers}; {} of processor time from its start to its end",
+        "engine {}, {workers}; {} of processor time from its start to its end",
         server.engine,
         span(server.cpu_ns)
     );
@@ -74,19 +73,18 @@ pub(super) fn server(page: &mut Page, report: &Report) {
 
 /// Observation beside the headline, at the two percentiles by which a run is held valid.
 fn coarseness(report: &Report) -> String {
-    let of = |summary: &Summary, quantile: f64| summary.quantile_ns(quantile);
-    let parts: Vec<String> = [("p50", 0.5), ("p99", 0.99)]
-        .into_iter()
-        .filter_map(|(name, quantile)| {
-            let seen = of(&report.latency.observation, quantile)?;
-            let shutdown = of(&report.latency.shutdown, quantile)?;
-            Some(format!("{} at {name} (shutdown: {})", span(seen), span(shutdown)))
-        })
-        .collect();
-    if parts.is_empty() {
-        return "too few clean connections to say how coarse it was".to_owned();
+    let at = |quantile| {
+        let seen = report.latency.observation.quantile_ns(quantile)?;
+        Some((span(seen), span(report.latency.shutdown.quantile_ns(quantile)?)))
+    };
+    let Some((seen, shutdown)) = at(0.5) else {
+        return "too few clean connections to say how late they were seen".to_owned();
+    };
+    let median = format!("seen at most {seen} late at p50 (shutdown {shutdown})");
+    match at(0.99) {
+        Some((seen, shutdown)) => format!("{median}, {seen} at p99 ({shutdown})"),
+        None => median,
     }
-    format!("EOFs were seen late by at most {}", parts.join(", "))
 }
 
 /// The numbers of the tally by name; what is 0 says nothing, but for the two that are looked for.

@@ -119,7 +119,7 @@ fn place(report: &Report) -> String {
         "finwait-loadgen {} with {} at {}, on {}{kernel} with {}{cpu}{sources}",
         host.version,
         counted(config.threads.into(), "thread", "threads"),
-        moment(host.started_unix_ns),
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(host.started_unix_ns)),
         host.os,
         counted(host.cpus.into(), "processor", "processors"),
     )
@@ -141,22 +141,18 @@ fn verdict(page: &mut Page, report: &Report) {
 
 /// The few figures of the run as a whole.
 fn figures(page: &mut Page, report: &Report) {
-    const WIDTH: usize = 18;
+    const WIDTH: usize = 16;
     let generator = &report.generator;
     let ended = report.outcomes.total();
     page.blank();
     if let Some(thaw) = generator.thaw_to_last_eof_ns {
-        let each = if ended > 1 { format!(", {} each", span(thaw / ended)) } else { String::new() };
-        let text = format!(
-            "{} from the moment the stopped server went on to the last EOF{each}: its own time for {} at one instant",
-            span(thaw),
-            counted(ended, "ending", "endings"),
-        );
+        let each = if ended > 1 { format!(", or {} an ending", span(thaw / ended)) } else { String::new() };
+        let text = format!("{}{each}: the server's own time from the moment it went on", span(thaw));
         page.item(BOLD, "thaw to last EOF", WIDTH, &text);
     }
     if let (Some(completion), Some(spread)) = (generator.completion_ns, generator.issue_spread_ns) {
         let text = format!(
-            "{} from the first SHUT_WR to the last EOF; all SHUT_WR were issued within {}",
+            "{} from the first SHUT_WR to the last EOF; all were issued within {}",
             span(completion),
             span(spread)
         );
@@ -167,16 +163,15 @@ fn figures(page: &mut Page, report: &Report) {
     if let Some(achieved) = report.rate.achieved {
         page.item(BOLD, "connections", WIDTH, &format!("{} {}", rate(achieved), offered(report)));
     }
-    let setup = generator.setup_ns.map(|setup| format!(", {} of it until all stood ready", span(setup)));
-    let text =
-        format!("{} in all{}; {}", span(generator.elapsed_ns), setup.unwrap_or_default(), traffic(generator));
+    let setup = generator.setup_ns.map(|setup| format!(", {} of it until all were ready", span(setup)));
+    let text = format!("{}{}; {}", span(generator.elapsed_ns), setup.unwrap_or_default(), traffic(generator));
     page.item(BOLD, "the run", WIDTH, &text);
 }
 
 fn traffic(generator: &Generator) -> String {
     let Generator { bytes_sent, bytes_received, .. } = *generator;
     if bytes_sent == bytes_received {
-        return format!("{} bytes sent, and as many received", grouped(bytes_sent));
+        return format!("{} bytes sent, as many received", grouped(bytes_sent));
     }
     format!("{} bytes sent, {} received", grouped(bytes_sent), grouped(bytes_received))
 }
@@ -233,19 +228,16 @@ fn timed_out(latency: &Latency) -> u64 {
 }
 
 fn headline(report: &Report) -> String {
-    let timeouts = if timed_out(&report.latency) == 0 { ", and none timed out on the way" } else { "" };
     let frozen =
         if report.config.frozen { "; the time for which the server was stopped is in it" } else { "" };
-    format!(
-        "from just before SHUT_WR to the server's EOF (its FIN); clean connections only{timeouts}{frozen}"
-    )
+    format!("from just before SHUT_WR to the server's EOF (its FIN); clean connections only{frozen}")
 }
 
 fn schedule(report: &Report) -> &'static str {
     if report.scenario == "storm" {
-        "from the moment all were told to half-close to the EOF, so with the wait for their turn"
+        "from the moment when all are told to half-close; the wait for their turn is in it"
     } else {
-        "from the planned start of the connection to the EOF, so with connect, echo and any delay"
+        "from the planned start of a connection to the EOF; connect, echo, delays are in it"
     }
 }
 

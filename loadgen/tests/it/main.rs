@@ -3,9 +3,21 @@
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
 //! - `payload`: what is sent.
+//! - `progress`: what is said while a run is under way.
+//! - `sample`: reports made by hand, for those who read one.
+//! - `schema`: the shipped JSON Schema describes what is printed, and nothing else.
+//! - `screen`: what a person sees of a report.
+//! - `summary`: what a histogram says of its samples.
 //! - `validity`: when a run is about its generator.
+//! - `verdict`: what a run comes to, and the exit code.
 
 mod limits;
 mod pacer;
 mod payload;
+mod progress;
+mod sample;
+mod schema;
+mod screen;
+mod summary;
 mod validity;
+mod verdict;
