@@ -12,7 +12,7 @@ use crate::report::units::{grouped, rate};
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Neither colours nor anything else that NO_COLOR would have to switch off.
-const TEMPLATE: &str = "{prefix} [{bar:24}] {wide_msg}";
+const TEMPLATE: &str = "{prefix} [{bar:16}] {wide_msg}";
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,11 @@ impl Progress {
         match &mut self.0 {
             Shown::Bar { bar, pace } => {
                 let (position, length) = share(snapshot);
-                bar.set_length(length);
-                bar.set_position(position);
+                // Together, for each call draws.
+                bar.update(|state| {
+                    state.set_len(length);
+                    state.set_pos(position);
+                });
                 bar.set_message(line(snapshot, pace.of(now, snapshot)));
             }
             Shown::Lines(lines) => {

@@ -78,6 +78,9 @@ fn bytes(exemplar: &Exemplar) -> String {
     if sent == expected && received == expected {
         return format!("all {} bytes", grouped(expected));
     }
+    if sent == 0 && received == 0 {
+        return "no byte was sent".to_owned();
+    }
     if sent == expected {
         return format!("got {} of {} bytes", grouped(received), grouped(expected));
     }

@@ -163,7 +163,7 @@ fn figures(page: &mut Page, report: &Report) {
     if let Some(achieved) = report.rate.achieved {
         page.item(BOLD, "connections", WIDTH, &format!("{} {}", rate(achieved), offered(report)));
     }
-    let setup = generator.setup_ns.map(|setup| format!(", {} of it until all were ready", span(setup)));
+    let setup = generator.setup_ns.map(|setup| format!(", {} of it to get all ready", span(setup)));
     let text = format!("{}{}; {}", span(generator.elapsed_ns), setup.unwrap_or_default(), traffic(generator));
     page.item(BOLD, "the run", WIDTH, &text);
 }

@@ -164,7 +164,8 @@ impl Scale {
     /// A time without needless zeros behind the point.
     #[must_use]
     pub fn edge(self, ns: u64) -> String {
-        trimmed(fixed(ns.into(), self.unit, 6))
+        // All digits that a time has in the unit, for an edge is exact.
+        trimmed(fixed(ns.into(), self.unit, self.unit.ns().ilog10() as usize))
     }
 }
 

@@ -80,7 +80,12 @@ fn lines_are_plain_text() {
 fn it_can_be_shown_and_ended_at_any_time() {
     Progress::start("storm").finish();
     let mut progress = Progress::start("storm");
-    progress.show(Duration::MAX, &Snapshot { total: Some(0), limit: Some(Duration::ZERO), ..CHURNING });
+    // No line is due yet where this is no terminal, so that the output of the tests stays clean.
+    progress.show(Duration::ZERO, &Snapshot { total: Some(0), limit: Some(Duration::ZERO), ..CHURNING });
     progress.show(Duration::ZERO, &Snapshot { done: u64::MAX, total: Some(1), ..CHURNING });
     progress.finish();
+    let mut lines = Lines::default();
+    assert!(lines.due(Duration::MAX, &CHURNING).is_some());
+    assert!(lines.due(Duration::MAX, &CHURNING).is_some(), "the clock is at its end: nothing waits for more");
+    assert!(lines.due(Duration::ZERO, &CHURNING).is_none());
 }
