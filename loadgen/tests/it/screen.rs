@@ -316,6 +316,16 @@ fn bars_hold_every_sample_in_rows_without_a_gap() {
 }
 
 #[test]
+fn rows_are_equal_for_a_queue_and_grow_for_a_tail() {
+    let edges =
+        |summary: &Summary| -> Vec<u64> { rows(summary).iter().map(|row| row.to_ns / 1_000).collect() };
+    let queue = edges(&ramp(10_000, 620_000, 23_180_000));
+    assert_eq!(queue, (1..=12).map(|row| row * 2_000).collect::<Vec<_>>());
+    let tail = edges(&sample::churn_latency(9_961).shutdown);
+    assert_eq!(tail, [70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000]);
+}
+
+#[test]
 fn a_bar_is_as_long_as_its_count_and_one_is_seen() {
     assert_eq!(bar(0, 100, 10), "");
     assert_eq!(bar(1, 1_000_000, 10), "▏");
