@@ -125,16 +125,16 @@ fn contradictions(tally: &Value, outcomes: &Outcomes) -> Vec<String> {
     let connected = outcomes.sum(|outcome| !outcome.is_connect() && !outcome.is_local());
     // What was interrupted may have been connecting, or been ended by us in any way.
     if outcomes[Outcome::Censored] == 0 && told("accepted") != connected {
-        found.push(format!("it accepted {} connections, {connected} were made", told("accepted")));
+        found.push(format!("{} connections accepted, where {connected} were made", told("accepted")));
     }
     let clean = outcomes[Outcome::Clean];
     if told("graceful") < clean {
-        found.push(format!("it counts {} graceful endings, {clean} were clean", told("graceful")));
+        found.push(format!("{} graceful endings, where {clean} were clean", told("graceful")));
     }
     let is_all_clean = outcomes.total() == clean;
     if is_all_clean && told("graceful") != told("accepted") {
         let (accepted, graceful) = (told("accepted"), told("graceful"));
-        found.push(format!("all were clean, but it counts only {graceful} of {accepted} as graceful"));
+        found.push(format!("only {graceful} of {accepted} graceful, where all were clean"));
     }
     found
 }

@@ -49,11 +49,11 @@ pub fn examine(facts: &Facts<'_>) -> Findings {
     if facts.closed_loop && facts.generator.busy > BUSY_MAX {
         findings.warnings.push(warning(
             format!(
-                "client-bound: the generator was busy {:.0} % of the time, so the rate is its own, and latencies \
-                 include its queues",
+                "Client-bound: the generator was busy {:.0} % of the time, so the rate is its own, and latencies \
+                 include its queues.",
                 facts.generator.busy * 100.0
             ),
-            "to load the target further add threads (-t) on idle processors; for its latency use a fixed rate (-r)",
+            "To load the target further add threads (-t) on idle processors; for its latency use a fixed rate (-r).",
         ));
     }
     findings
@@ -63,7 +63,7 @@ fn local_failures(facts: &Facts<'_>, findings: &mut Findings) {
     for (outcome, count) in facts.outcomes.iter().filter(|&(outcome, count)| outcome.is_local() && count > 0)
     {
         let what =
-            format!("{count} connections failed on this side: {} ({})", outcome.name(), outcome.meaning());
+            format!("{count} connections failed on this side: {} ({}).", outcome.name(), outcome.meaning());
         let remedy = crate::report::verdict::remedy(outcome).map(str::to_owned);
         findings.invalid.push(Warning { what, remedy });
     }
@@ -76,14 +76,14 @@ fn offered_rate(facts: &Facts<'_>, findings: &mut Findings) {
     }
     if missed > 0 {
         findings.invalid.push(warning(
-            format!("{missed} planned starts were missed: no slot was free, or no time was left"),
-            "allow more connections at a time (-c), or lower the rate (-r); see whether the target keeps up at all",
+            format!("{missed} planned starts were missed: no slot was free, or no time was left."),
+            "Allow more connections at a time (-c), or lower the rate (-r); see whether the target keeps up at all.",
         ));
     }
     if let Some(achieved) = achieved.filter(|achieved| *achieved < ACHIEVED_MIN * offered) {
         findings.invalid.push(warning(
-            format!("{achieved:.0} connections per second were started of {offered:.0} planned"),
-            "lower the rate (-r), add threads (-t), or give the generator processors of its own",
+            format!("{achieved:.0} connections per second were started of {offered:.0} planned."),
+            "Lower the rate (-r), add threads (-t), or give the generator processors of its own.",
         ));
     }
 }
@@ -97,13 +97,13 @@ fn observation(facts: &Facts<'_>, findings: &mut Findings) {
         }
         let found = warning(
             format!(
-                "the generator looked too seldom: at {name} {} us passed between two looks, of a shutdown latency of \
-                 {} us",
+                "The generator looked too seldom: at {name} {} us passed between two looks, of a shutdown latency of \
+                 {} us.",
                 looking / 1000,
                 took / 1000
             ),
-            "give the generator processors of its own (taskset), or less to do: fewer connections (-c), a lower rate \
-             (-r)",
+            "Give the generator processors of its own (taskset), or less to do: fewer connections (-c), a lower rate \
+             (-r).",
         );
         // In a closed loop the generator's limit is the expected one.
         if facts.closed_loop { findings.warnings.push(found) } else { findings.invalid.push(found) }

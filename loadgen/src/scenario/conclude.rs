@@ -128,17 +128,17 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         if let Some(fewer) = &self.fit.fewer {
             let remedy =
-                Some("raise the limit (`ulimit -Hn` as root), or choose a number with -c".to_owned());
+                Some("Raise the limit (`ulimit -Hn` as root), or choose a number with -c.".to_owned());
             warnings.push(Warning { what: fewer.clone(), remedy });
         }
         let saturated = recorder.latency.all().iter().map(|(_, summary)| summary.saturated()).sum::<u64>();
         if saturated > 0 {
-            let what = format!("{saturated} times were longer than twice the timeout, and count as that");
-            warnings.push(Warning { what, remedy: Some("raise --timeout".to_owned()) });
+            let what = format!("{saturated} times were longer than twice the timeout, and count as that.");
+            warnings.push(Warning { what, remedy: Some("Raise --timeout.".to_owned()) });
         }
         if cfg!(debug_assertions) {
-            let what = "this is a debug build: its figures mean little".to_owned();
-            warnings.push(Warning { what, remedy: Some("build it with --release".to_owned()) });
+            let what = "This is a debug build: its figures mean little.".to_owned();
+            warnings.push(Warning { what, remedy: Some("Build it with --release.".to_owned()) });
         }
         warnings
     }

@@ -101,7 +101,7 @@ fn in_a_closed_loop_the_generators_limit_is_only_to_be_minded() {
     run.generator.busy = 0.99;
     let findings = run.examine();
     assert!(findings.invalid.is_empty(), "{findings:?}");
-    assert!(findings.warnings.iter().any(|found| found.what.starts_with("client-bound")), "{findings:?}");
+    assert!(findings.warnings.iter().any(|found| found.what.starts_with("Client-bound")), "{findings:?}");
 }
 
 #[test]
