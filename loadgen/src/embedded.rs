@@ -168,7 +168,11 @@ fn try_to_serve(workers: NonZeroU32) -> io::Result<()> {
     server.drain();
     let tally = serde_json::to_value(server.join()?)?;
     let cpu_ns = u64::try_from(sys::cpu_time().unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
-    say(&Ended { cpu_ns, tally })
+    match say(&Ended { cpu_ns, tally }) {
+        // Whoever wanted to know has died; ending was all that was left to do.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 fn say(what: &impl Serialize) -> io::Result<()> {

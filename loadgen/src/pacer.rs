@@ -91,6 +91,13 @@ impl Pacer {
         self.next().is_none() || self.until.is_some_and(|until| now >= until)
     }
 
+    /// Whether nothing but a free slot holds the next start back, for ever: what fails at once would be tried again at
+    /// once.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        matches!(self.pace, Pace::Closed) && self.left.is_none()
+    }
+
     fn advance(&mut self) {
         if let Pace::Open { nth, step, .. } = &mut self.pace {
             *nth += *step;

@@ -41,7 +41,7 @@ const PACE_SPIN_NS: Nanos = 2_000_000;
 const POLL_MAX: Duration = Duration::from_millis(50);
 /// The same while the barrier is awaited.
 const BARRIER_POLL: Duration = Duration::from_millis(1);
-/// After a connection could not be made, none is started for this long: a closed loop would do nothing but fail.
+/// After a connection could not be made, an endless loop starts none for this long: it would do nothing but fail.
 const RETRY_NS: Nanos = 10_000_000;
 /// After an interrupt, connections that have half-closed have this long to end.
 const INTERRUPT_GRACE_NS: Nanos = 1_000_000_000;
@@ -394,7 +394,7 @@ impl<'a> Swarm<'a> {
 
     fn record(&mut self, id: u64, script: &Script, local: Option<SocketAddr>, error: Option<&io::Error>) {
         let outcome = script.outcome();
-        if outcome.is_connect() || outcome.is_local() {
+        if (outcome.is_connect() || outcome.is_local()) && self.task.pacer.is_endless() {
             self.retry_at = self.clock.now() + RETRY_NS;
         }
         self.recorder.ended(&Ended { id, script, local, remote: self.task.remote, error });

@@ -101,27 +101,41 @@ impl Run<'_> {
         let mut progress = around.progress.then(|| Progress::start(self.job.kind.name()));
         if self.job.kind == Kind::Storm {
             self.wait(control, &mut progress, |control| control.ready_count() == self.threads);
-            let frozen = match self.pid_to_freeze(embedded).map(|pid| self.freeze(around, pid)).transpose() {
-                Ok(frozen) => frozen,
-                Err(error) => {
-                    conducted.failed = Some(format!("the server could not be stopped: {error}"));
-                    None
-                }
-            };
-            let barrier = self.clock.now();
-            conducted.barrier = Some(barrier);
-            control.go(barrier);
-            if let Some(frozen) = frozen {
-                self.wait_for_issue(control, barrier);
-                conducted.thaw = Some(self.clock.now());
-                if let Err(error) = frozen.thaw() {
-                    conducted.failed = Some(format!("the server could not be let go on: {error}"));
-                }
+            // Otherwise it was interrupted, and nobody waits at the barrier any more.
+            if control.ready_count() == self.threads && !control.is_interrupted() {
+                self.let_go(control, around, embedded, conducted);
             }
         }
         self.wait(control, &mut progress, |_| false);
         if let Some(progress) = progress {
             progress.finish();
+        }
+    }
+
+    /// Lets the barrier fall; if so wished, while the server stands still.
+    fn let_go(
+        &self,
+        control: &Control,
+        around: &Surroundings,
+        embedded: Option<&Embedded>,
+        conducted: &mut Conducted,
+    ) {
+        let frozen = match self.pid_to_freeze(embedded).map(|pid| self.freeze(around, pid)).transpose() {
+            Ok(frozen) => frozen,
+            Err(error) => {
+                conducted.failed = Some(format!("the server could not be stopped: {error}"));
+                None
+            }
+        };
+        let barrier = self.clock.now();
+        conducted.barrier = Some(barrier);
+        control.go(barrier);
+        if let Some(frozen) = frozen {
+            self.wait_for_issue(control, barrier);
+            conducted.thaw = Some(self.clock.now());
+            if let Err(error) = frozen.thaw() {
+                conducted.failed = Some(format!("the server could not be let go on: {error}"));
+            }
         }
     }
 
