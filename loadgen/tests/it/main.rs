@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 //!
+//! - `endings`: servers that end connections wrongly, each named with its own outcome.
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
 //! - `payload`: what is sent.
@@ -8,9 +9,11 @@
 //! - `schema`: the shipped JSON Schema describes what is printed, and nothing else.
 //! - `screen`: what a person sees of a report.
 //! - `summary`: what a histogram says of its samples.
+//! - `support`: the small vocabulary that the cases are written in.
 //! - `validity`: when a run is about its generator.
 //! - `verdict`: what a run comes to, and the exit code.
 
+mod endings;
 mod limits;
 mod pacer;
 mod payload;
@@ -19,5 +22,6 @@ mod sample;
 mod schema;
 mod screen;
 mod summary;
+mod support;
 mod validity;
 mod verdict;

@@ -1,0 +1,101 @@
+//! Endings of connections that carry more than a segment, or nothing behind their first bytes.
+
+use finwait_loadgen::outcome::Outcome;
+
+use crate::support::{Bytes, Impolite, Judged, Manner};
+
+const MIB: u64 = 1 << 20;
+
+/// A few connections in each scenario.
+const SCENARIOS: [&[&str]; 2] = [&["storm", "-c", "6"], &["churn", "-n", "6", "-c", "3"]];
+
+#[track_caller]
+fn run(scenario: &[&str], server: &Impolite, bytes: Bytes, timeout: &str) -> Judged {
+    let (target, size, tail) = (server.target(), bytes.first.to_string(), bytes.tail.to_string());
+    Judged::run(&[scenario, &[target, "-s", &size, "--tail", &tail, "--timeout", timeout]].concat())
+}
+
+/// More than the buffers hold, so that the generator has to read while it still sends.
+#[test]
+fn large_echoes_are_clean() {
+    let bytes = Bytes { first: 200 * 1024, tail: MIB };
+    for scenario in SCENARIOS {
+        let server = Impolite::start(Manner::Polite, bytes);
+        let judged = run(scenario, &server, bytes, "30s");
+        judged.ended(&[(Outcome::Clean, 6)], 0);
+        for exemplar in judged.exemplars(Outcome::Clean) {
+            let all = (bytes.first + bytes.tail).into();
+            assert_eq!((&exemplar["sent"], &exemplar["received"]), (&all, &all), "{exemplar:#}");
+        }
+        let all = 6 * (bytes.first + bytes.tail);
+        assert_eq!(judged.count("/generator/bytes_sent"), all);
+        assert_eq!(judged.count("/generator/bytes_received"), all);
+    }
+}
+
+/// Nothing is outstanding at t0, so nothing drains; the shutdown is timed all the same.
+#[test]
+fn without_a_tail_nothing_drains() {
+    let bytes = Bytes { first: 64, tail: 0 };
+    for scenario in SCENARIOS {
+        let server = Impolite::start(Manner::Polite, bytes);
+        let judged = run(scenario, &server, bytes, "30s");
+        judged.ended(&[(Outcome::Clean, 6)], 0);
+        assert_eq!((judged.samples("drain"), judged.samples("shutdown")), (0, 6));
+    }
+}
+
+/// Without a tail there is nothing that could be cut short: the FIN is all that can go wrong.
+#[test]
+fn without_a_tail_the_ending_is_still_named() {
+    let bytes = Bytes { first: 64, tail: 0 };
+    for (manner, outcome, timeout) in [
+        (Manner::NeverFin, Outcome::EofTimeout, "500ms"),
+        (Manner::ResetInsteadOfFin, Outcome::ResetAfterDrain, "30s"),
+        (Manner::OneTooMany, Outcome::Corrupt, "30s"),
+    ] {
+        for scenario in SCENARIOS {
+            let server = Impolite::start(manner, bytes);
+            run(scenario, &server, bytes, timeout).ended(&[(outcome, 6)], 1);
+        }
+    }
+}
+
+/// The tail fits into no buffer, so that not even all of it can be sent.
+#[test]
+fn a_server_that_never_reads_a_large_tail_is_a_drain_timeout() {
+    let bytes = Bytes { first: 64, tail: 32 * MIB };
+    for scenario in SCENARIOS {
+        let server = Impolite::start(Manner::NeverTail, bytes);
+        let judged = run(scenario, &server, bytes, "500ms");
+        judged.ended(&[(Outcome::DrainTimeout, 6)], 1);
+        for exemplar in judged.exemplars(Outcome::DrainTimeout) {
+            assert_eq!(exemplar["received"], 64, "{exemplar:#}");
+            assert!(exemplar["sent"].as_u64().unwrap() < 64 + bytes.tail, "{exemplar:#}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_byte_is_found_wherever_it_is() {
+    let bytes = Bytes { first: 1000, tail: MIB };
+    for offset in [1000 + MIB - 1, 1000 + MIB / 2 + 1] {
+        for scenario in SCENARIOS {
+            let server = Impolite::start(Manner::Flip(offset), bytes);
+            run(scenario, &server, bytes, "30s").ended(&[(Outcome::Corrupt, 6)], 1);
+        }
+    }
+}
+
+#[test]
+fn the_last_byte_of_a_large_tail_is_missed() {
+    let bytes = Bytes { first: 1000, tail: MIB };
+    for scenario in SCENARIOS {
+        let server = Impolite::start(Manner::TruncateWithFin, bytes);
+        let judged = run(scenario, &server, bytes, "30s");
+        judged.ended(&[(Outcome::Truncated, 6)], 1);
+        for exemplar in judged.exemplars(Outcome::Truncated) {
+            assert_eq!(exemplar["received"], 1000 + MIB - 1, "{exemplar:#}");
+        }
+    }
+}
