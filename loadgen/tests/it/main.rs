@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 //!
+//! - `arguments`: what the command line refuses, and what it says then.
 //! - `endings`: servers that end connections wrongly, each named with its own outcome.
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
@@ -13,6 +14,7 @@
 //! - `validity`: when a run is about its generator.
 //! - `verdict`: what a run comes to, and the exit code.
 
+mod arguments;
 mod endings;
 mod limits;
 mod pacer;
