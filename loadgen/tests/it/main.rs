@@ -5,6 +5,7 @@
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
 //! - `payload`: what is sent.
+//! - `program`: the program as its users see it: runs, rates, output, signals.
 //! - `progress`: what is said while a run is under way.
 //! - `sample`: reports made by hand, for those who read one.
 //! - `schema`: the shipped JSON Schema describes what is printed, and nothing else.
@@ -19,6 +20,7 @@ mod endings;
 mod limits;
 mod pacer;
 mod payload;
+mod program;
 mod progress;
 mod sample;
 mod schema;

@@ -1,0 +1,127 @@
+//! Runs against the embedded server: everything ends cleanly, and both accounts of it agree.
+
+use finwait_loadgen::outcome::Outcome;
+
+use crate::support::Judged;
+
+/// What must hold when the embedded server has served so many connections of 64 + 64 bytes, and nothing went wrong.
+#[track_caller]
+fn both_agree(judged: &Judged, connections: u64) {
+    assert_eq!(judged.outcomes(), [(Outcome::Clean, connections)], "{}", judged.explained());
+    assert_eq!(judged.at("/target/name"), "embedded");
+    assert_eq!(judged.at("/target/embedded"), true);
+    assert_eq!(judged.count("/server/tally/accepted"), connections);
+    assert_eq!(judged.count("/server/tally/graceful"), connections);
+    assert_eq!(judged.count("/server/tally/bytes_echoed"), connections * 128);
+    assert_eq!(judged.count("/generator/bytes_sent"), connections * 128);
+    assert_eq!(judged.count("/generator/bytes_received"), connections * 128);
+    assert_eq!(judged.at("/server/contradictions"), &serde_json::json!([]));
+    assert!(judged.count("/server/cpu_ns") > 0 && judged.count("/generator/cpu_ns") > 0);
+    for histogram in ["shutdown", "drain", "eof_tail", "connect", "echo", "close", "observation"] {
+        assert_eq!(judged.samples(histogram), connections, "{histogram}");
+    }
+    assert_eq!(judged.samples("shutdown_or_deadline"), connections);
+}
+
+/// On a busy test machine looking is coarse: a run may say that it is invalid, and then it must say why.
+#[track_caller]
+fn is_clean_or_says_why_not(judged: &Judged) {
+    let reasons = judged.at("/generator/invalid").as_array().unwrap();
+    assert_eq!(judged.at("/generator/valid"), reasons.is_empty());
+    assert_eq!(judged.code, Some(if reasons.is_empty() { 0 } else { 4 }), "{}", judged.explained());
+    for reason in reasons {
+        let why = reason["what"].as_str().unwrap();
+        assert!(why.contains("looked too seldom"), "{why}: {}", judged.explained());
+    }
+}
+
+#[test]
+fn a_storm() {
+    let judged = Judged::run(&["storm", "-c", "200"]);
+    both_agree(&judged, 200);
+    is_clean_or_says_why_not(&judged);
+    assert_eq!(judged.at("/scenario"), "storm");
+    assert_eq!((judged.at("/rate/offered"), judged.at("/rate/achieved")), (&().into(), &().into()));
+    // Every one was planned for the moment at which the barrier fell, which is before it was issued.
+    assert_eq!(judged.samples("scheduled_shutdown"), 200);
+    assert!(judged.longest("scheduled_shutdown") >= judged.longest("shutdown"));
+    let spread = judged.count("/generator/issue_spread_ns");
+    let completion = judged.count("/generator/completion_ns");
+    assert!(0 < spread && spread <= completion, "{spread} {completion}");
+    assert!(u128::from(completion) >= judged.longest("shutdown").as_nanos(), "{}", judged.explained());
+    assert!(judged.count("/generator/setup_ns") > 0);
+    assert!(judged.at("/generator/thaw_to_last_eof_ns").is_null(), "nothing was frozen");
+}
+
+/// Sixteen source addresses at least, or half of the ports of one would soon be used up.
+#[test]
+fn sources_rotate_on_loopback() {
+    let judged = Judged::run(&["storm", "-c", "40"]);
+    assert!(judged.at("/config/sources").as_array().unwrap().len() >= 16);
+    let judged = Judged::run(&["storm", "-c", "40", "-b", "127.0.0.77", "-b", "127.0.1.0/30"]);
+    assert_eq!(
+        judged.at("/config/sources"),
+        &serde_json::json!(["127.0.0.77", "127.0.1.1", "127.0.1.2"]),
+        "hosts of a network, in order"
+    );
+    both_agree(&judged, 40);
+    for exemplar in judged.exemplars(Outcome::Clean) {
+        let local = exemplar["local"].as_str().unwrap();
+        let (ip, _port) = local.rsplit_once(':').unwrap();
+        assert!(["127.0.0.77", "127.0.1.1", "127.0.1.2"].contains(&ip), "{local}");
+    }
+}
+
+#[test]
+fn several_threads_share_the_work() {
+    let judged = Judged::run(&["storm", "-c", "201", "-t", "3"]);
+    both_agree(&judged, 201);
+    assert_eq!(judged.count("/config/threads"), 3);
+    let judged = Judged::run(&["churn", "-n", "101", "-c", "10", "-t", "3"]);
+    both_agree(&judged, 101);
+}
+
+/// Each thread has a slot at least: with fewer slots than threads there are fewer threads.
+#[test]
+fn a_single_connection_suffices() {
+    let judged = Judged::run(&["storm", "-c", "1", "-t", "4"]);
+    both_agree(&judged, 1);
+    assert_eq!((judged.code, judged.count("/config/threads")), (Some(0), 1));
+}
+
+#[test]
+fn a_churn_by_count() {
+    let judged = Judged::run(&["churn", "-n", "500", "-c", "16"]);
+    both_agree(&judged, 500);
+    // A closed loop follows the server, so that its own limit does not make it invalid.
+    assert_eq!(judged.code, Some(0), "{}", judged.explained());
+    assert_eq!(judged.count("/config/connections"), 16);
+    assert!(judged.at("/rate/offered").is_null());
+    assert!(judged.at("/rate/achieved").as_f64().unwrap() > 1.0);
+    assert_eq!(judged.count("/rate/missed"), 0);
+    // Nothing was planned.
+    assert_eq!(judged.samples("scheduled_shutdown"), 0);
+    for field in ["issue_spread_ns", "completion_ns", "setup_ns", "thaw_to_last_eof_ns"] {
+        assert!(judged.at("/generator")[field].is_null(), "{field} is for storms");
+    }
+}
+
+/// At the end of the time no cycle starts; those under way finish.
+#[test]
+fn a_churn_by_time() {
+    let judged = Judged::run(&["churn", "-d", "300ms", "-c", "4"]);
+    let connections = judged.count("/outcomes/clean");
+    assert!(connections > 4, "{connections}");
+    both_agree(&judged, connections);
+    let elapsed = judged.count("/generator/elapsed_ns");
+    assert!(elapsed >= 250_000_000, "{elapsed}");
+}
+
+/// Whichever comes first.
+#[test]
+fn a_count_ends_a_churn_before_its_time() {
+    let judged = Judged::run(&["churn", "-d", "1h", "-n", "20"]);
+    both_agree(&judged, 20);
+    let judged = Judged::run(&["churn", "-d", "200ms", "-n", "100m"]);
+    assert_eq!(judged.outcomes().len(), 1, "{}", judged.explained());
+}
