@@ -2,6 +2,7 @@
 //!
 //! - `arguments`: what the command line refuses, and what it says then.
 //! - `endings`: servers that end connections wrongly, each named with its own outcome.
+//! - `freeze`: servers that stand still, and that are never left so.
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
 //! - `payload`: what is sent.
@@ -17,6 +18,7 @@
 
 mod arguments;
 mod endings;
+mod freeze;
 mod limits;
 mod pacer;
 mod payload;
