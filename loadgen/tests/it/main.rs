@@ -11,6 +11,7 @@
 //! - `sample`: reports made by hand, for those who read one.
 //! - `schema`: the shipped JSON Schema describes what is printed, and nothing else.
 //! - `screen`: what a person sees of a report.
+//! - `script`: every way through the machine of a connection, and the outcome that it comes to.
 //! - `summary`: what a histogram says of its samples.
 //! - `support`: the small vocabulary that the cases are written in.
 //! - `validity`: when a run is about its generator.
@@ -27,6 +28,7 @@ mod progress;
 mod sample;
 mod schema;
 mod screen;
+mod script;
 mod summary;
 mod support;
 mod validity;
