@@ -157,6 +157,7 @@ impl Recorder {
         }
         record(&mut latency.shutdown, times.half_close, times.eof);
         record(&mut latency.shutdown_or_deadline, times.half_close, times.eof);
+        record(&mut latency.shutdown_earliest, times.half_close, times.looked.max(times.half_close));
         record(&mut latency.scheduled_shutdown, times.planned, times.eof);
         if script.outstanding() > 0 {
             record(&mut latency.drain, times.half_close, times.drained);

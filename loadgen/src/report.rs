@@ -125,6 +125,9 @@ pub struct Latency {
     /// The same with connections that timed out after t0 counted at their deadline, so that a server which loses the
     /// slow ones does not look faster.
     pub shutdown_or_deadline: Summary,
+    /// Shutdown as it would be had every EOF come right after the last look that did not show it: what the kernel would
+    /// say lies between this and `shutdown`, at every percentile.
+    pub shutdown_earliest: Summary,
     /// From the planned moment (storm: the barrier; open loop: the planned start of the connection, with connect and
     /// echo in it) to the server's EOF. Closed loop: none.
     pub scheduled_shutdown: Summary,
@@ -154,6 +157,7 @@ impl Latency {
         Self {
             shutdown: empty.clone(),
             shutdown_or_deadline: empty.clone(),
+            shutdown_earliest: empty.clone(),
             scheduled_shutdown: empty.clone(),
             drain: empty.clone(),
             eof_tail: empty.clone(),
@@ -170,6 +174,7 @@ impl Latency {
     pub fn add(&mut self, other: &Self) {
         self.shutdown.add(&other.shutdown);
         self.shutdown_or_deadline.add(&other.shutdown_or_deadline);
+        self.shutdown_earliest.add(&other.shutdown_earliest);
         self.scheduled_shutdown.add(&other.scheduled_shutdown);
         self.drain.add(&other.drain);
         self.eof_tail.add(&other.eof_tail);
@@ -183,10 +188,11 @@ impl Latency {
 
     /// Each with its name, in the order in which they stand above.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, &Summary); 11] {
+    pub fn all(&self) -> [(&'static str, &Summary); 12] {
         [
             ("shutdown", &self.shutdown),
             ("shutdown_or_deadline", &self.shutdown_or_deadline),
+            ("shutdown_earliest", &self.shutdown_earliest),
             ("scheduled_shutdown", &self.scheduled_shutdown),
             ("drain", &self.drain),
             ("eof_tail", &self.eof_tail),

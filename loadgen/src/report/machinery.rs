@@ -71,18 +71,18 @@ pub(super) fn server(page: &mut Page, report: &Report) {
     }
 }
 
-/// Observation beside the headline, at the two percentiles by which a run is held valid.
+/// Between which times the kernel's own figure lies, at the two percentiles by which a run is held valid.
 fn coarseness(report: &Report) -> String {
     let at = |quantile| {
-        let seen = report.latency.observation.quantile_ns(quantile)?;
-        Some((span(seen), span(report.latency.shutdown.quantile_ns(quantile)?)))
+        let earliest = report.latency.shutdown_earliest.quantile_ns(quantile)?;
+        Some((span(earliest), span(report.latency.shutdown.quantile_ns(quantile)?)))
     };
-    let Some((seen, shutdown)) = at(0.5) else {
+    let Some((earliest, latest)) = at(0.5) else {
         return "too few clean connections to say how late they were seen".to_owned();
     };
-    let median = format!("seen at most {seen} late at p50 (shutdown {shutdown})");
+    let median = format!("as it came, shutdown's p50 lies between {earliest} and {latest}");
     match at(0.99) {
-        Some((seen, shutdown)) => format!("{median}, {seen} at p99 ({shutdown})"),
+        Some((earliest, latest)) => format!("{median}, its p99 between {earliest} and {latest}"),
         None => median,
     }
 }

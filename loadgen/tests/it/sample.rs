@@ -37,6 +37,7 @@ pub(crate) fn no_latency() -> Latency {
     Latency {
         shutdown: none(),
         shutdown_or_deadline: none(),
+        shutdown_earliest: none(),
         scheduled_shutdown: none(),
         drain: none(),
         eof_tail: none(),
@@ -54,6 +55,7 @@ pub(crate) fn storm_latency(count: u64) -> Latency {
     Latency {
         shutdown: ramp(count, 620 * US, 23_180 * US),
         shutdown_or_deadline: ramp(count, 620 * US, 23_180 * US),
+        shutdown_earliest: ramp(count, 619 * US, 23_085 * US),
         scheduled_shutdown: ramp(count, 640 * US, 25_400 * US),
         drain: ramp(count, 610 * US, 23_170 * US),
         eof_tail: ramp(count, 2 * US, 31 * US),
@@ -229,6 +231,7 @@ pub(crate) fn churn_latency(count: u64) -> Latency {
         let ns = slow * (61 * US + index % 977 * 40);
         latency.shutdown.record(ns);
         latency.shutdown_or_deadline.record(ns);
+        latency.shutdown_earliest.record(ns - 1_900 - index % 50);
         latency.scheduled_shutdown.record(ns + 90 * US);
         latency.drain.record(ns - 9 * US);
         latency.eof_tail.record(9 * US);
