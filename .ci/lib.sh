@@ -1,5 +1,5 @@
 # What the outside steps share: a server that is started, watched and ended, and numbers read from what it says.
-# Sourced by a step with that step's arguments: BINARY ENGINE.
+# Sourced by a step with that step's arguments: SERVER ENGINE [GENERATOR], the programs by their paths.
 # shellcheck shell=bash
 # Each variable that looks unused here is one that the steps read.
 # shellcheck disable=SC2034
@@ -13,10 +13,12 @@ STEP_MAX_S=120
 # The longest wait for anything that the server says.
 SAYS_MAX_S=20
 
-if [[ $# -ne 2 || ! -x $1 || ! $2 =~ ^(uring|mio)$ ]]; then
-    echo "usage: $0 BINARY uring|mio" >&2
+usage() {
+    echo "usage: $0 $*" >&2
     exit 2
-fi
+}
+
+[[ $# -ge 2 && -x $1 && $2 =~ ^(uring|mio)$ ]] || usage 'SERVER uring|mio [GENERATOR]'
 # Every step bounds itself, so that one run by hand cannot hang either.
 if [[ -z ${FINWAIT_STEP_BOUNDED-} ]]; then
     FINWAIT_STEP_BOUNDED=1 exec timeout --kill-after=10 "$STEP_MAX_S" "$0" "$@"
@@ -29,14 +31,27 @@ work=$(mktemp -d)
 server=''
 port=''
 tally=''
+# Whatever else a step has started and not yet ended, by its process.
+declare -A others=()
 
 cleanup() {
     # Only what this step started, and only while it is still ours: `finish` forgets a server that has ended.
     [[ -z $server ]] || kill -KILL "$server" 2>"$work/kill" || true
+    local other
+    for other in "${!others[@]}"; do
+        end "$other"
+    done
     rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'fail "stopped from outside, or not done in $STEP_MAX_S s"' TERM INT HUP
+
+# end PID: ends one of `others`; by asking, because some have children to end.
+end() {
+    kill -TERM "$1" 2>"$work/kill" || true
+    wait "$1" 2>"$work/kill" || true
+    unset "others[$1]"
+}
 
 # Says what is wrong, shows what the server said, and ends the step.
 fail() {
@@ -48,7 +63,20 @@ fail() {
     exit 1
 }
 
-# start [-w WRAPPER...] -- [SERVER ARGUMENT...]: starts a server, under WRAPPER if there is one, and waits until it
+# alone ARGUMENT...: runs this step once more with these, its own, in a network where nobody else talks and a file system
+# in which it may mount. What it leaves in there, like connections in TIME_WAIT, ends with it.
+alone() {
+    [[ -z ${FINWAIT_STEP_ALONE-} ]] || {
+        ip link set lo up
+        return
+    }
+    rm -rf "$work"
+    local private=(unshare --net --mount)
+    [[ $EUID == 0 ]] || private+=(--map-root-user)
+    FINWAIT_STEP_ALONE=1 exec "${private[@]}" "$0" "$@"
+}
+
+# start [WRAPPER...] -- [SERVER ARGUMENT...]: starts a server, under WRAPPER if there is one, and waits until it
 # listens. One worker: what strace injects is counted per thread.
 start() {
     local wrapper=() line
@@ -84,11 +112,11 @@ injected() {
     grep -c INJECTED "$work/strace" || true
 }
 
-# log_says PATTERN: waits until the server's log has a line like that.
+# log_says PATTERN [LOG]: waits until a log, the server's unless it is named, has a line like that.
 log_says() {
-    local deadline=$((SECONDS + SAYS_MAX_S))
-    until grep -Eq -- "$1" "$work/err"; do
-        ((SECONDS < deadline)) || fail "the log never said: $1"
+    local deadline=$((SECONDS + SAYS_MAX_S)) log=${2-$work/err}
+    until grep -Eq -- "$1" "$log"; do
+        ((SECONDS < deadline)) || fail "it never said: $1; but: $(tail -n 20 "$log")"
         sleep 0.02
     done
 }
