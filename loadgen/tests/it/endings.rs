@@ -54,6 +54,7 @@ endings! {
     reset_instead_of_fin: Manner::ResetInsteadOfFin => ResetAfterDrain, Some((150, 150));
     reset_after_fin: Manner::ResetAfterFin => ResetAfterEof, Some((100, 50));
     never_read: Manner::NeverRead => EchoTimeout, Some((100, 0));
+    never_echo: Manner::NeverEcho => EchoTimeout, Some((100, 0));
     never_read_the_tail: Manner::NeverTail => DrainTimeout, Some((150, 100));
     reset_unanswered: Manner::ResetUnanswered => ResetBeforeDrain, Some((100, 0));
     stall_then_finish: Manner::Pause(1, Duration::from_millis(300)) => Clean, Some((150, 150));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) use generator::{Finished, Generator, run};
 pub(crate) use impolite::{Bytes, Impolite, Manner, full, refusing};
 pub(crate) use judged::Judged;
-pub(crate) use proc::{children, cpu_ticks, group, has_taken_signals, is_gone, is_stopped, signal};
+pub(crate) use proc::{children, cpu_ticks, group, is_at_work, is_gone, is_stopped, signal};
 
 /// The one limit on every wait: generous, for a test machine may be busy, and never reached when all is well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);

@@ -3,8 +3,7 @@
 use finwait_loadgen::outcome::Outcome;
 
 use crate::support::{
-    Bytes, Generator, Impolite, Judged, Manner, children, cpu_ticks, group, has_taken_signals, is_gone,
-    wait_until,
+    Bytes, Generator, Impolite, Judged, Manner, children, cpu_ticks, group, is_gone, wait_until,
 };
 
 const BYTES: Bytes = Bytes { first: 64, tail: 64 };
@@ -107,16 +106,19 @@ fn a_killed_generator_leaves_no_server_behind() {
     assert_eq!(generator.finish().code, None);
 }
 
-/// Whoever does not want to wait for the report interrupts again. The first leaves half-closed connections a second.
+/// Whoever does not want to wait for the report interrupts again: one that has half-closed is waited for, a second long,
+/// while one that has not is ended at once, by which it is seen that the first interrupt has had its effect.
 #[test]
 fn a_second_interrupt_ends_at_once() {
-    let server = Impolite::start(Manner::NeverFin, BYTES);
-    let generator = Generator::start(&["churn", server.target(), "-c", "1", "--timeout", "1h", "--json"]);
-    wait_until("it is under way", || server.begun() == 1);
-    for _ in 0..2 {
-        generator.signal("INT");
-        wait_until("it has taken the signal", || has_taken_signals(generator.pid()));
-    }
+    let server = Impolite::start_mixed(BYTES, |number| match number {
+        0 => Manner::NeverFin,
+        _ => Manner::NeverEcho,
+    });
+    let generator = Generator::start(&["churn", server.target(), "-c", "2", "--timeout", "1h", "--json"]);
+    wait_until("one has half-closed, and the other cannot", || server.parted() == 1 && server.begun() == 2);
+    generator.signal("INT");
+    wait_until("one is ended", || server.done() == 1);
+    generator.signal("INT");
     let finished = generator.finish();
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(130), ""), "no report");
 }

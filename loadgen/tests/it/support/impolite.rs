@@ -30,6 +30,10 @@ struct Shared {
     accepted: AtomicU64,
     /// Connections whose first bytes have been read.
     begun: AtomicU64,
+    /// Connections whose FIN has been read.
+    parted: AtomicU64,
+    /// Connections with which the server is done.
+    done: AtomicU64,
     ending: Mutex<bool>,
     ended: Condvar,
     /// Weak, so that the thread of a connection closes it when it drops it: a RST is sent by the last close.
@@ -88,6 +92,16 @@ impl Impolite {
     pub(crate) fn begun(&self) -> u64 {
         self.shared.begun.load(Ordering::Relaxed)
     }
+
+    /// Connections whose FIN it has read.
+    pub(crate) fn parted(&self) -> u64 {
+        self.shared.parted.load(Ordering::Relaxed)
+    }
+
+    /// Connections with which it is done, because the client has ended them or because they were ended here.
+    pub(crate) fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Impolite {
@@ -117,6 +131,7 @@ fn treat(shared: &Arc<Shared>, stream: TcpStream, manner: Manner, bytes: Bytes) 
     let handler = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
         // An error says that the peer went away first, which is its right.
         let _ = manner::treat(&own, &stream, manner, bytes);
+        own.done.fetch_add(1, Ordering::Relaxed);
     });
     let mut handlers = shared.handlers.lock().unwrap();
     // Churn makes many: those that have ended need no join, except to know of their panics.

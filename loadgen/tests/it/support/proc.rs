@@ -12,20 +12,23 @@ pub(crate) fn signal(pid: u32, name: &str) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
-/// Whether no signal waits for a process to take it.
-pub(crate) fn has_taken_signals(pid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
-    let pending = status.lines().filter(|line| line.starts_with("ShdPnd:") || line.starts_with("SigPnd:"));
-    pending
-        .flat_map(|line| line.split_whitespace().nth(1))
-        .all(|mask| mask.bytes().all(|digit| digit == b'0'))
-}
-
 /// The processor time that a process has used, in hundredths of a second on every Linux that we know.
 pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     // Fields 14 and 15 of proc(5).
     let fields = stat(&format!("/proc/{pid}/stat"));
     fields.map_or(0, |fields| fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap())
+}
+
+/// Whether a server has had something to do: it has used some hundredths of a second, or its threads went to sleep or
+/// were sent to sleep time and again.
+pub(crate) fn is_at_work(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let statuses = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let switches = |status: &str| -> u64 {
+        let lines = status.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+        lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+    };
+    cpu_ticks(pid) > 3 || statuses.map(|status| switches(&status)).sum::<u64>() > 100
 }
 
 /// The group that a process is in, which a terminal's signals go to.

@@ -88,9 +88,12 @@ fn each_manner_is_seen_by_a_plain_client() {
     ] {
         assert_eq!(whole(manner, LIMIT), (echo.to_owned(), end), "{manner:?}");
     }
-    for (manner, echo) in
-        [(Manner::NeverFin, all), (Manner::NeverRead, ""), (Manner::NeverTail, "The first bytes.")]
-    {
+    for (manner, echo) in [
+        (Manner::NeverFin, all),
+        (Manner::NeverRead, ""),
+        (Manner::NeverEcho, ""),
+        (Manner::NeverTail, "The first bytes."),
+    ] {
         assert_eq!(whole(manner, IN_VAIN), (echo.to_owned(), End::Nothing), "{manner:?}");
     }
 }

@@ -57,6 +57,8 @@ pub(crate) enum Manner {
     ResetAfterFinRead,
     /// Accepts, and reads nothing.
     NeverRead,
+    /// Reads everything, and echoes nothing.
+    NeverEcho,
     /// Echoes the first bytes, and reads nothing more.
     NeverTail,
     /// Reads everything, then pauses so often, so long each time, while it echoes the tail.
@@ -118,6 +120,7 @@ impl Manner {
             Self::ResetAfterFin => vec![ReadFirst, EchoHalf, Fin, Reset],
             Self::ResetAfterFinRead => vec![ReadFirst, EchoHalf, Fin, Wait, Reset],
             Self::NeverRead => vec![Hold],
+            Self::NeverEcho => vec![ReadFirst, ReadToEof],
             Self::NeverTail => vec![ReadFirst, Echo, Hold],
             Self::Pause(times, each) => vec![ReadFirst, Echo, ReadToEof, EchoSlowly(times, each), Fin],
             Self::PauseFirst(times, each) => vec![ReadFirst, EchoSlowly(times, each), EchoToEof, Fin],
@@ -155,6 +158,7 @@ impl Conversation<'_> {
             }
             Step::ReadToEof => {
                 self.stream.read_to_end(&mut self.owed)?;
+                self.shared.parted.fetch_add(1, Ordering::Relaxed);
             }
             Step::Echo => self.echo(self.owed.len())?,
             Step::EchoHalf => self.echo(self.owed.len() / 2)?,
@@ -203,6 +207,7 @@ impl Conversation<'_> {
             let count = self.stream.read(&mut self.owed)?;
             self.owed.truncate(count);
             if count == 0 {
+                self.shared.parted.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
             self.echo(count)?;
