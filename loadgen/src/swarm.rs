@@ -24,6 +24,7 @@ use crate::outcome::Outcome;
 use crate::pacer::{Pacer, Start};
 use crate::recorder::{Ended, Recorder};
 use crate::script::{Event, Phase, Plan, Script};
+use crate::sys;
 
 mod connect;
 mod transfer;
@@ -32,9 +33,12 @@ mod transfer;
 const EVENTS: usize = 1024;
 /// Work between two polls goes on for at most this long, and for at least one piece.
 const WORK_NS: Nanos = 10_000;
-/// After something happened, looking goes on without a pause for this long: waking up takes tens of microseconds,
-/// which would be added to what is measured.
-const SPIN_NS: Nanos = 1_000_000;
+/// After something happened, looking goes on without a pause for this long: waking up takes tens of microseconds, in a
+/// virtual machine hundreds, which would be added to what is measured.
+const SPIN_NS: Nanos = 5_000_000;
+/// Then looks are apart by this share of the time since something happened. How long an EOF stood unseen is not known,
+/// and with one long wait until it comes it might have been all of a slow server's time.
+const WAIT_SHARE: Nanos = 32;
 /// Polling waits in milliseconds; a start that is due sooner is waited for without a pause.
 const PACE_SPIN_NS: Nanos = 2_000_000;
 /// The longest wait in a poll: how soon an interrupt is noticed.
@@ -99,6 +103,7 @@ struct Swarm<'a> {
     retry_at: Nanos,
     /// The last poll that showed all there was.
     looked: Nanos,
+    /// The last time that something happened, or was done.
     last_event: Nanos,
     next_sweep: Nanos,
     stage: Stage,
@@ -163,7 +168,10 @@ impl<'a> Swarm<'a> {
         loop {
             let now = self.clock.now();
             self.look_at_control(now);
-            was_active |= self.do_some_work(now);
+            if self.do_some_work(now) {
+                was_active = true;
+                self.last_event = now;
+            }
             if self.is_done(now) {
                 break;
             }
@@ -173,7 +181,8 @@ impl<'a> Swarm<'a> {
                 self.recorder.busy_ns += before - awake_since;
                 self.recorder.latency.loop_lag.record(before - awake_since);
             }
-            match self.poll.poll(&mut events, Some(timeout)) {
+            let polled = sys::wait_for(self.poll.registry(), timeout);
+            match polled.and_then(|timeout| self.poll.poll(&mut events, Some(timeout))) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 result => result?,
             }
@@ -306,7 +315,14 @@ impl<'a> Swarm<'a> {
         if self.task.spin && (is_fresh || is_soon) {
             return Duration::ZERO;
         }
-        let most = if self.stage == Stage::Ready { BARRIER_POLL } else { POLL_MAX };
+        let most = match self.stage {
+            Stage::Ready => BARRIER_POLL,
+            Stage::Opening | Stage::Issuing | Stage::Issued if is_live => {
+                let since = now.saturating_sub(self.last_event).max(SPIN_NS);
+                POLL_MAX.min(Duration::from_nanos(since / WAIT_SHARE))
+            }
+            Stage::Opening | Stage::Issuing | Stage::Issued => POLL_MAX,
+        };
         let wait = next_start.unwrap_or(Nanos::MAX).min(self.next_sweep).saturating_sub(now);
         Duration::from_nanos(wait).min(most)
     }

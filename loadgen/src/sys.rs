@@ -63,6 +63,26 @@ pub fn is_in_progress(error: &io::Error) -> bool {
     return error.kind() == io::ErrorKind::WouldBlock;
 }
 
+/// Waits until a poll has something to show, at most `wait`, and returns for how long it must wait itself: it counts in
+/// milliseconds, where this does not.
+///
+/// # Errors
+/// As ppoll(2).
+pub fn wait_for(poll: &mio::Registry, wait: Duration) -> io::Result<Duration> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if !wait.is_zero() {
+        use nix::poll::{PollFd, PollFlags, ppoll};
+        let poll = PollFd::new(std::os::fd::AsFd::as_fd(poll), PollFlags::POLLIN);
+        ppoll(&mut [poll], Some(wait.into()), None)?;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Ok(Duration::ZERO);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = poll;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Ok(wait);
+}
+
 /// Keeps a signal that the terminal sends from reaching what `command` starts.
 pub fn in_group_of_its_own(command: &mut Command) {
     #[cfg(unix)]

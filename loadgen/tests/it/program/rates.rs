@@ -75,3 +75,15 @@ fn a_slow_server_does_not_slow_the_schedule() {
     // One after the other they would have taken 15 s.
     assert!(judged.count("/generator/elapsed_ns") < 5_000_000_000, "{}", judged.explained());
 }
+
+/// Between two looks lies a small part of a slow server's time, although the generator has nothing else to do than to
+/// wait for it: with one long wait until the EOF came, nobody could say how long it had stood unseen.
+#[test]
+fn a_slow_server_is_looked_at_often() {
+    let server = Impolite::start(Manner::Pause(1, Duration::from_millis(30)), BYTES);
+    let judged = Judged::run(&["churn", server.target(), "-r", "20", "-n", "25"]);
+    assert_eq!(judged.outcomes(), [(Outcome::Clean, 25)], "{}", judged.explained());
+    let of = |histogram: &str| judged.count(&format!("/latency/{histogram}/p50_ns"));
+    let (looking, took) = (of("observation"), of("shutdown"));
+    assert!(looking < took / 4, "{looking} of {took}: {}", judged.explained());
+}
