@@ -108,12 +108,17 @@ fn a_reset_behind_the_fin_is_pending() {
     wait_until_reset(&stream);
     assert_eq!(read(&stream, usize::MAX), (FIRST[..FIRST.len() / 2].to_vec(), Some(End::Eof(PIPE))));
 
+    // Where the RST comes later, it is pending behind an EOF that was read before, as a rule.
     let server = Impolite::start(Manner::ResetAfterFinRead, BYTES);
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(FIRST).unwrap();
-    assert_eq!(read(&stream, usize::MAX), (FIRST[..FIRST.len() / 2].to_vec(), Some(End::Eof(None))));
-    wait_until_reset(&stream);
-    assert_eq!(stream.take_error().unwrap().and_then(|error| error.raw_os_error()), PIPE);
+    let (bytes, end) = read(&stream, usize::MAX);
+    assert_eq!(bytes, &FIRST[..FIRST.len() / 2]);
+    if end != Some(End::Eof(PIPE)) {
+        assert_eq!(end, Some(End::Eof(None)));
+        wait_until_reset(&stream);
+        assert_eq!(stream.take_error().unwrap().and_then(|error| error.raw_os_error()), PIPE);
+    }
 }
 
 #[test]
