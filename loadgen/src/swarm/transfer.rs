@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
-use super::{Event, Fault, Phase, Swarm, connect};
+use super::{Event, Fault, Nanos, Phase, Swarm, connect};
 use crate::payload;
 use crate::script::Op;
 use crate::sys;
@@ -123,7 +123,11 @@ impl Swarm<'_> {
                 return;
             }
             match client.stream.read(&mut self.buffer) {
-                Ok(0) => client.script.handle(Event::Eof { looked: self.looked }, self.clock.now()),
+                Ok(0) => {
+                    client.script.handle(Event::Eof { looked: self.looked }, self.clock.now());
+                    // One that is held is looked at again sooner than one that may time out.
+                    self.next_sweep = self.next_sweep.min(client.script.due().unwrap_or(Nanos::MAX));
+                }
                 Ok(len) => {
                     let now = self.clock.now();
                     let offset = client.script.received_bytes();

@@ -246,6 +246,19 @@ mod held {
         }
     }
 
+    /// An early EOF is held for 50 ms, and not for much longer: it takes a slot meanwhile.
+    #[test]
+    fn for_a_moment() {
+        let server = Impolite::start(Manner::CloseEarly, BYTES);
+        let judged = run(&["churn", "-n", "12", "-c", "1"], server.addr(), "30s", &[]);
+        judged.ended(&[(Outcome::EarlyEof, CONNECTIONS)], 1);
+        let time = |exemplar: &serde_json::Value, name: &str| exemplar[name].as_u64().unwrap();
+        let exemplars = judged.exemplars(Outcome::EarlyEof);
+        let held = exemplars.iter().map(|exemplar| time(exemplar, "t4_ns") - time(exemplar, "t3_ns"));
+        assert!(held.clone().all(|held| held >= 50_000_000), "{}", judged.explained());
+        assert!(held.min().is_some_and(|held| held < 70_000_000), "{}", judged.explained());
+    }
+
     /// The RST comes when the FIN has been read: only a generator that holds such a connection for a moment sees it.
     /// It may come too late on a busy machine, but not each time.
     #[test]
