@@ -91,6 +91,12 @@ impl Pacer {
         self.next().is_none() || self.until.is_some_and(|until| now >= until)
     }
 
+    /// Whether there is a schedule.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.pace, Pace::Open { .. })
+    }
+
     /// Whether nothing but a free slot holds the next start back, for ever: what fails at once would be tried again at
     /// once.
     #[must_use]

@@ -192,7 +192,9 @@ pub fn run(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
         addr: embedded.as_ref().map_or(target, Embedded::addr),
         embedded: embedded.is_some(),
     };
-    let run = Run { job, fit, threads, spin: cpus > threads, target, clock: Clock::start() };
+    // An embedded server has to do with the processors that are ours.
+    let theirs = if target.embedded { cpus } else { host::cpus_online() };
+    let run = Run { job, fit, threads, spin: theirs > threads, target, clock: Clock::start() };
     let control = Control::new(Arc::clone(&around.interrupted));
     let conducted = run.conduct(&control, around, embedded.as_ref()).map_err(Failure::Failed)?;
     Ok(run.conclude(conducted, embedded, control.is_interrupted()))

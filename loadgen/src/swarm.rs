@@ -33,6 +33,8 @@ mod transfer;
 const EVENTS: usize = 1024;
 /// Work between two polls goes on for at most this long, and for at least one piece.
 const WORK_NS: Nanos = 10_000;
+/// The same where as many connections as possible are asked for: what they are then mostly waits for its turn.
+const WORK_CLOSED_NS: Nanos = 20_000;
 /// After something happened, looking goes on without a pause for this long: waking up takes tens of microseconds, in a
 /// virtual machine hundreds, which would be added to what is measured.
 const SPIN_NS: Nanos = 5_000_000;
@@ -97,10 +99,13 @@ struct Swarm<'a> {
     work: VecDeque<usize>,
     /// Storm: clients that are to part.
     issue: VecDeque<usize>,
+    work_ns: Nanos,
     next_id: u64,
     unproven: usize,
     /// No start before this.
     retry_at: Nanos,
+    /// Where a moment more or less means nothing, as it does to a deadline.
+    now: Nanos,
     /// The last poll that showed all there was.
     looked: Nanos,
     /// The last time that something happened, or was done.
@@ -145,9 +150,11 @@ impl<'a> Swarm<'a> {
             clients: Slab::new(),
             work: VecDeque::new(),
             issue: VecDeque::new(),
+            work_ns: if task.plan.barrier || task.pacer.is_open() { WORK_NS } else { WORK_CLOSED_NS },
             next_id: task.ids.0,
             unproven: 0,
             retry_at: 0,
+            now,
             looked: now,
             last_event: now,
             next_sweep: now,
@@ -168,15 +175,15 @@ impl<'a> Swarm<'a> {
         loop {
             let now = self.clock.now();
             self.look_at_control(now);
-            if self.do_some_work(now) {
+            let before = self.do_some_work(now);
+            if before > now {
                 was_active = true;
                 self.last_event = now;
             }
             if self.is_done(now) {
                 break;
             }
-            let timeout = self.poll_timeout(now);
-            let before = self.clock.now();
+            let timeout = self.poll_timeout(before);
             if was_active {
                 self.recorder.busy_ns += before - awake_since;
                 self.recorder.latency.loop_lag.record(before - awake_since);
@@ -252,13 +259,12 @@ impl<'a> Swarm<'a> {
     }
 
     /// Works off what waits for a little while: a start whenever one is due and has a place, so that slots do not stand
-    /// empty behind other work, and what connections ask for before what a storm is still to issue. Whether there was
-    /// anything.
-    fn do_some_work(&mut self, begun: Nanos) -> bool {
-        let mut now = begun;
-        let mut worked = false;
-        while now < begun + WORK_NS {
-            let opened = self.open_next(now);
+    /// empty behind other work, and what connections ask for before what a storm is still to issue. The time when it is
+    /// done: the same where there was nothing.
+    fn do_some_work(&mut self, begun: Nanos) -> Nanos {
+        self.now = begun;
+        while self.now < begun + self.work_ns {
+            let opened = self.open_next(self.now);
             let key = self.work.pop_front().or_else(|| if opened { None } else { self.issue.pop_front() });
             if let Some(key) = key {
                 // A storm's client may have ended before its turn; nobody takes its place, so nothing is done then.
@@ -267,10 +273,9 @@ impl<'a> Swarm<'a> {
             if !opened && key.is_none() {
                 break;
             }
-            worked = true;
-            now = self.clock.now();
+            self.now = self.clock.now().max(begun + 1);
         }
-        worked
+        self.now
     }
 
     /// Starts a connection, if one is due. An open loop counts one that finds no place as missed.

@@ -4,7 +4,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Whether every address of 127/8 belongs to this host without further ado.
 pub const LOOPBACK_IS_A_NETWORK: bool = cfg!(any(target_os = "linux", target_os = "windows"));
@@ -39,6 +39,21 @@ pub fn reserve_descriptors(count: u32) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = count;
     Ok(())
+}
+
+/// A TCP socket that never waits: in one call where the kernel has one for it.
+///
+/// # Errors
+/// As socket(2).
+pub fn nonblocking_socket(domain: Domain) -> io::Result<Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 /// Lets `bind` take an address and leave the choice of the port to `connect`, which knows the target: one port serves

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, SockRef};
 
 use super::{Client, Event, Fault, Interest, Nanos, Script, Swarm, TcpStream, Token};
 use crate::sys;
@@ -42,8 +42,7 @@ impl Swarm<'_> {
 
     fn try_connect(&self, id: u64) -> io::Result<TcpStream> {
         let remote = self.task.remote;
-        let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let socket = sys::nonblocking_socket(Domain::for_address(remote))?;
         // The tail is sent when it is sent, not when the echo of the first bytes was acknowledged.
         socket.set_tcp_nodelay(true)?;
         let sources = &self.task.sources;

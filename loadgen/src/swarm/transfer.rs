@@ -58,7 +58,7 @@ impl Swarm<'_> {
         let size = usize::try_from(self.task.plan.size).unwrap_or(usize::MAX);
         let bytes = &mut self.buffer[..size.min(BUFFER_BYTES)];
         payload::fill(client.id, 0, bytes);
-        let now = self.clock.now();
+        let now = self.now;
         match client.stream.write(bytes) {
             Ok(sent) => {
                 client.script.handle(Event::Connected, at);
@@ -83,7 +83,7 @@ impl Swarm<'_> {
         payload::fill(client.id, offset, bytes);
         match client.stream.write(bytes) {
             Ok(sent) => {
-                client.script.handle(Event::Sent(sent as u64), self.clock.now());
+                client.script.handle(Event::Sent(sent as u64), self.now);
                 true
             }
             Err(error) if would_block(&error) => false,
@@ -110,7 +110,7 @@ impl Swarm<'_> {
     fn check(&mut self, key: usize) {
         let client = &mut self.clients[key];
         let pending = connect::pending_error(&client.stream).unwrap_or_else(Some);
-        client.script.handle(Event::Checked { error: pending.is_some() }, self.clock.now());
+        client.script.handle(Event::Checked { error: pending.is_some() }, self.now);
         client.error = pending.or_else(|| client.error.take());
     }
 
