@@ -21,6 +21,7 @@ pub mod report;
 pub mod scenario;
 pub mod script;
 pub mod sources;
+pub mod split;
 pub mod swarm;
 pub mod sys;
 pub mod validity;

@@ -31,9 +31,8 @@ mod transfer;
 
 /// Events taken in one poll. With fewer, a poll that is full says nothing about those it did not show.
 const EVENTS: usize = 1024;
-/// Work between two polls goes on for at most this long, and for at least one piece.
-const WORK_NS: Nanos = 10_000;
-/// The same where as many connections as possible are asked for: what they are then mostly waits for its turn.
+/// Between two polls one piece of work is done, so that a storm's EOFs are seen while others are issued; but so much
+/// where the load follows the server: what happens then mostly waits for its turn, and a look for each is dear.
 const WORK_CLOSED_NS: Nanos = 20_000;
 /// After something happened, looking goes on without a pause for this long: waking up takes tens of microseconds, in a
 /// virtual machine hundreds, which would be added to what is measured.
@@ -99,6 +98,7 @@ struct Swarm<'a> {
     work: VecDeque<usize>,
     /// Storm: clients that are to part.
     issue: VecDeque<usize>,
+    /// For how long work goes on between two polls; one piece is always done.
     work_ns: Nanos,
     next_id: u64,
     unproven: usize,
@@ -150,7 +150,7 @@ impl<'a> Swarm<'a> {
             clients: Slab::new(),
             work: VecDeque::new(),
             issue: VecDeque::new(),
-            work_ns: if task.plan.barrier || task.pacer.is_open() { WORK_NS } else { WORK_CLOSED_NS },
+            work_ns: if task.plan.barrier || task.pacer.is_open() { 0 } else { WORK_CLOSED_NS },
             next_id: task.ids.0,
             unproven: 0,
             retry_at: 0,
@@ -263,7 +263,7 @@ impl<'a> Swarm<'a> {
     /// done: the same where there was nothing.
     fn do_some_work(&mut self, begun: Nanos) -> Nanos {
         self.now = begun;
-        while self.now < begun + self.work_ns {
+        loop {
             let opened = self.open_next(self.now);
             let key = self.work.pop_front().or_else(|| if opened { None } else { self.issue.pop_front() });
             if let Some(key) = key {
@@ -274,6 +274,9 @@ impl<'a> Swarm<'a> {
                 break;
             }
             self.now = self.clock.now().max(begun + 1);
+            if self.now >= begun + self.work_ns {
+                break;
+            }
         }
         self.now
     }

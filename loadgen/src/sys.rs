@@ -41,6 +41,42 @@ pub fn reserve_descriptors(count: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// The processors that the calling thread may run on.
+///
+/// # Errors
+/// As sched_getaffinity(2); where there is no such thing.
+pub fn cpus_allowed() -> io::Result<Vec<usize>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use nix::sched::{CpuSet, sched_getaffinity};
+        let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+        Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).is_ok_and(|is_set| is_set)).collect())
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Lets the calling thread, and what it starts from now on, run on these processors only.
+///
+/// # Errors
+/// As sched_setaffinity(2); where there is no such thing.
+pub fn run_on(cpus: &[usize]) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use nix::sched::{CpuSet, sched_setaffinity};
+        let mut set = CpuSet::new();
+        for &cpu in cpus {
+            set.set(cpu)?;
+        }
+        Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = cpus;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// A TCP socket that never waits: in one call where the kernel has one for it.
 ///
 /// # Errors

@@ -65,6 +65,9 @@ impl Run<'_> {
                 let spawned =
                     thread::Builder::new().name(format!("swarm-{nth}")).spawn_scoped(scope, move || {
                         let _tell = TellOnDrop(control);
+                        if let Some(split) = &self.split {
+                            split.keep_off_server();
+                        }
                         swarm::run(task, self.clock, control)
                     });
                 match spawned {

@@ -1,6 +1,7 @@
 //! The program as its users see it.
 
 mod output;
+mod processors;
 mod rates;
 mod runs;
 mod signals;
