@@ -26,16 +26,6 @@ pub fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
 }
 
-/// Processors of this host, whoever may use them.
-#[must_use]
-pub fn cpus_online() -> u32 {
-    #[cfg(unix)]
-    if let Ok(Some(online)) = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN) {
-        return u32::try_from(online).unwrap_or(u32::MAX);
-    }
-    cpus()
-}
-
 /// First and last port that connections are made from.
 #[must_use]
 pub fn port_range() -> Option<[u16; 2]> {

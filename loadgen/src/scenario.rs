@@ -177,7 +177,9 @@ pub fn run(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
         match looked_too_seldom(&report).filter(|_| may_be_repeated) {
             Some(reason) => discarded.push(Warning {
                 what: format!("A run before this one was discarded. {}", reason.what),
-                remedy: Some("None is needed, unless it is the rule: this host was busy for a moment.".to_owned()),
+                remedy: Some(
+                    "None is needed, unless it is the rule: this host was busy for a moment.".to_owned(),
+                ),
             }),
             None => {
                 report.warnings.splice(0..0, discarded);
@@ -227,7 +229,7 @@ fn run_once(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
         embedded: embedded.is_some(),
     };
     // An embedded server has to do with the processors that are ours.
-    let theirs = if target.embedded { cpus } else { host::cpus_online() };
+    let theirs = if target.embedded { cpus } else { sys::cpus_online().unwrap_or(cpus) };
     let run = Run { job, fit, threads, spin: theirs > threads, split, target, clock: Clock::start() };
     let control = Control::new(Arc::clone(&around.interrupted));
     let conducted = run.conduct(&control, around, embedded.as_ref()).map_err(Failure::Failed)?;

@@ -41,6 +41,15 @@ pub fn reserve_descriptors(count: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Processors of this host, whoever may use them, where it tells.
+#[must_use]
+pub fn cpus_online() -> Option<u32> {
+    #[cfg(unix)]
+    return nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok()??.try_into().ok();
+    #[cfg(not(unix))]
+    None
+}
+
 /// The processors that the calling thread may run on.
 ///
 /// # Errors

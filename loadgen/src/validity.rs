@@ -104,8 +104,8 @@ fn observation(facts: &Facts<'_>, findings: &mut Findings) {
                 took / 1000,
                 earliest / 1000
             ),
-            "Give the generator processors of its own (taskset), or less to do: fewer connections (-c), a lower rate \
-             (-r).",
+            "Let nothing else run on this host meanwhile, give the generator processors of its own (taskset), or less \
+             to do: fewer connections (-c), a lower rate (-r).",
         );
         // In a closed loop the generator's limit is the expected one.
         if facts.closed_loop { findings.warnings.push(found) } else { findings.invalid.push(found) }

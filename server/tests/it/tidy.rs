@@ -39,7 +39,7 @@ const SERVER: [(&str, &[&str]); 16] = [
 const ENGINE: &[&str] = &["conn", "drain", "listener", "metrics", "policy", "proactor", "worker"];
 
 /// The modules of the generator.
-const LOADGEN: [(&str, &[&str]); 23] = [
+const LOADGEN: [(&str, &[&str]); 24] = [
     ("lib", &[]),
     ("main", &["config", "embedded", "freeze", "output", "report", "scenario"]),
     ("clock", &[]),
@@ -60,12 +60,13 @@ const LOADGEN: [(&str, &[&str]); 23] = [
     (
         "scenario",
         &[
-            "clock", "config", "control", "doctor", "embedded", "freeze", "host", "pacer", "progress",
-            "recorder", "report", "script", "swarm", "sys", "validity",
+            "clock", "config", "control", "doctor", "embedded", "freeze", "host", "outcome", "pacer",
+            "progress", "recorder", "report", "script", "split", "swarm", "sys", "validity",
         ],
     ),
     ("script", &["clock", "fault", "outcome"]),
     ("sources", &[]),
+    ("split", &["sys"]),
     ("swarm", &["clock", "control", "fault", "outcome", "pacer", "payload", "recorder", "script", "sys"]),
     ("sys", &[]),
     ("validity", &["outcome", "report"]),
