@@ -58,6 +58,7 @@ impl Run<'_> {
             begin,
             failed: None,
         };
+        let mut too_few = None;
         thread::scope(|scope| {
             let mut threads = Vec::new();
             for nth in 0..self.threads {
@@ -73,9 +74,10 @@ impl Run<'_> {
                 match spawned {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        conducted.failed = Some(format!("a thread could not be started: {error}"));
-                        // Those that run have nobody to wait for.
+                        too_few = Some(format!("thread {nth} of {} could not be started: {error}", self.threads));
+                        // Those that run have nobody to wait for, and nobody waits for those that do not.
                         control.give_up();
+                        (nth..self.threads).for_each(|_| control.finished());
                         break;
                     }
                 }
@@ -89,6 +91,9 @@ impl Run<'_> {
                 }
             }
         });
+        if let Some(why) = too_few {
+            return Err(format!("{why}; use fewer with -t"));
+        }
         conducted.cpu = sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         Ok(conducted)
     }
