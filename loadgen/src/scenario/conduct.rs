@@ -74,7 +74,8 @@ impl Run<'_> {
                 match spawned {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        too_few = Some(format!("thread {nth} of {} could not be started: {error}", self.threads));
+                        too_few =
+                            Some(format!("thread {nth} of {} could not be started: {error}", self.threads));
                         // Those that run have nobody to wait for, and nobody waits for those that do not.
                         control.give_up();
                         (nth..self.threads).for_each(|_| control.finished());
