@@ -10,6 +10,7 @@ use crate::clock::Nanos;
 #[derive(Debug, Default)]
 pub struct Control {
     interrupted: Arc<AtomicBool>,
+    given_up: AtomicBool,
     /// When the barrier fell; 0: not yet.
     barrier: AtomicU64,
     ready: AtomicU32,
@@ -35,9 +36,15 @@ impl Control {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Ends the run as an interrupt does.
+    /// Ends the run as an interrupt does, without being one.
     pub fn give_up(&self) {
-        self.interrupted.store(true, Ordering::Relaxed);
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the run is to end before its time, for whatever reason.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.is_interrupted() || self.given_up.load(Ordering::Relaxed)
     }
 
     /// Lets everybody part who is ready.

@@ -217,9 +217,9 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    /// Follows what the other threads have said: an interrupt, the barrier.
+    /// Follows what the other threads have said: the run is cut short, the barrier falls.
     fn look_at_control(&mut self, now: Nanos) {
-        if self.control.is_interrupted() {
+        if self.control.is_cut_short() {
             match self.censor_at {
                 None => {
                     self.recorder.missed += self.task.pacer.give_up(now);

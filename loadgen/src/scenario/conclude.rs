@@ -31,7 +31,7 @@ impl Run<'_> {
             outcomes: &recorder.outcomes,
             generator: &generator,
             closed_loop: self.job.kind == Kind::Churn && self.job.rate.is_none(),
-            interrupted,
+            interrupted: interrupted || conducted.cut_short,
         });
         generator.valid = findings.invalid.is_empty();
         generator.invalid = findings.invalid;

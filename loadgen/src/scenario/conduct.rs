@@ -34,6 +34,8 @@ pub(super) struct Conducted {
     pub(super) thaw: Option<Nanos>,
     /// When the schedule began.
     pub(super) begin: Nanos,
+    /// Whether it ended before its time.
+    pub(super) cut_short: bool,
     /// What failed besides connections.
     pub(super) failed: Option<String>,
 }
@@ -56,26 +58,27 @@ impl Run<'_> {
             barrier: None,
             thaw: None,
             begin,
+            cut_short: false,
             failed: None,
         };
-        let mut too_few = None;
         thread::scope(|scope| {
             let mut threads = Vec::new();
             for nth in 0..self.threads {
                 let task = self.task(nth, begin);
                 let spawned =
                     thread::Builder::new().name(format!("swarm-{nth}")).spawn_scoped(scope, move || {
-                        let _tell = TellOnDrop(control);
+                        let mut tell = TellOnDrop { control, is_well: false };
                         if let Some(split) = &self.split {
                             split.keep_off_server();
                         }
-                        swarm::run(task, self.clock, control)
+                        let recorder = swarm::run(task, self.clock, control);
+                        tell.is_well = recorder.is_ok();
+                        recorder
                     });
                 match spawned {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        too_few =
-                            Some(format!("thread {nth} of {} could not be started: {error}", self.threads));
+                        conducted.failed = Some(format!("a thread could not be started: {error}"));
                         // Those that run have nobody to wait for, and nobody waits for those that do not.
                         control.give_up();
                         (nth..self.threads).for_each(|_| control.finished());
@@ -92,9 +95,7 @@ impl Run<'_> {
                 }
             }
         });
-        if let Some(why) = too_few {
-            return Err(format!("{why}; use fewer with -t"));
-        }
+        conducted.cut_short = control.is_cut_short();
         conducted.cpu = sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         Ok(conducted)
     }
@@ -111,7 +112,7 @@ impl Run<'_> {
         if self.job.kind == Kind::Storm {
             self.wait(control, &mut progress, |control| control.ready_count() == self.threads);
             // Otherwise it was interrupted, and nobody waits at the barrier any more.
-            if control.ready_count() == self.threads && !control.is_interrupted() {
+            if control.ready_count() == self.threads && !control.is_cut_short() {
                 self.let_go(control, around, embedded, conducted);
             }
         }
@@ -153,7 +154,7 @@ impl Run<'_> {
     fn wait_for_issue(&self, control: &Control, since: Nanos) {
         let is_over = |control: &Control| {
             control.issued_count() == self.threads
-                || control.is_interrupted()
+                || control.is_cut_short()
                 || control.finished_count() == self.threads
                 || self.clock.now() > since + self.timeout_ns()
         };
@@ -228,12 +229,18 @@ impl Run<'_> {
     }
 }
 
-/// However a thread ends, nobody waits for it any more.
-struct TellOnDrop<'a>(&'a Control);
+/// However a thread ends, nobody waits for it any more; where it failed, the others do not wait at the barrier either.
+struct TellOnDrop<'a> {
+    control: &'a Control,
+    is_well: bool,
+}
 
 impl Drop for TellOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.finished();
+        if !self.is_well {
+            self.control.give_up();
+        }
+        self.control.finished();
     }
 }
 

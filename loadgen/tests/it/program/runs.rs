@@ -2,7 +2,7 @@
 
 use finwait_loadgen::outcome::Outcome;
 
-use crate::support::Judged;
+use crate::support::{Bytes, Generator, Impolite, Judged, Manner};
 
 /// What must hold when the embedded server has served so many connections of 64 + 64 bytes, and nothing went wrong.
 #[track_caller]
@@ -124,4 +124,13 @@ fn a_count_ends_a_churn_before_its_time() {
     both_agree(&judged, 20);
     let judged = Judged::run(&["churn", "-d", "200ms", "-n", "100m"]);
     assert_eq!(judged.outcomes().len(), 1, "{}", judged.explained());
+}
+
+/// A thread that cannot even poll, here for want of descriptors, leaves no other waiting at the barrier.
+#[test]
+fn a_thread_that_fails_ends_the_run() {
+    let server = Impolite::start(Manner::Polite, Bytes { first: 64, tail: 64 });
+    let args = ["storm", server.target(), "-c", "236", "-t", "236", "--json"];
+    let judged = Judged::from(Generator::start_in_shell("ulimit -n 300;", &args).finish());
+    assert!(matches!(judged.code, Some(1 | 4)), "{}", judged.explained());
 }
