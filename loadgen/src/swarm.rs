@@ -242,6 +242,7 @@ impl<'a> Swarm<'a> {
                         self.clients.iter_mut().filter(|(_, client)| client.script.phase() == Phase::Held);
                     for (key, client) in held {
                         client.script.handle(Event::Go, at);
+                        client.queued = true;
                         self.issue.push_back(key);
                     }
                 }
@@ -376,14 +377,15 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    /// Says what is due, after a look at everything that has arrived.
+    /// Says what is due, after a look at everything that has arrived. Whoever stands in a queue waits for us, and not for
+    /// the server.
     fn sweep(&mut self, now: Nanos) {
         let period = (self.task.plan.timeout_ns / SWEEPS).clamp(SWEEP_MIN_NS, SWEEP_MAX_NS);
         self.next_sweep = now + period;
         let mut due = Vec::new();
         for (key, client) in &mut self.clients {
             match client.script.due() {
-                Some(at) if at <= now => {
+                Some(at) if at <= now && !client.queued => {
                     client.script.handle(Event::Due, now);
                     due.push(key);
                 }

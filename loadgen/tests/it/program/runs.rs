@@ -134,3 +134,16 @@ fn a_thread_that_fails_ends_the_run() {
     let judged = Judged::from(Generator::start_in_shell("ulimit -n 300;", &args).finish());
     assert!(matches!(judged.code, Some(1 | 4)), "{}", judged.explained());
 }
+
+/// Issuing takes longer than the timeout here. Whoever waits for its turn waits for the generator, not for the server.
+#[test]
+fn nobody_times_out_before_its_turn() {
+    let judged = Judged::run(&["storm", "-c", "4000", "--timeout", "20ms"]);
+    let (proven, late) = (judged.samples("echo"), judged.count("/outcomes/echo_timeout"));
+    let sent = judged.count("/generator/bytes_sent");
+    assert!(
+        sent >= proven * 128 + late * 64,
+        "{sent} bytes of {proven} that stood ready: {}",
+        judged.explained()
+    );
+}
