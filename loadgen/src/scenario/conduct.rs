@@ -14,7 +14,7 @@ use crate::script::Plan;
 use crate::swarm::{self, Task};
 use crate::sys;
 
-/// Connections at a time, in all, whose first bytes are not back yet.
+/// Connections at a time, in all, whose first bytes are not back yet, where no schedule says when they start.
 const UNPROVEN_MAX: u32 = 1024;
 /// Between being asked and the first planned start.
 const LEAD_NS: Nanos = 2_000_000;
@@ -200,6 +200,8 @@ impl Run<'_> {
             all / u64::from(self.threads) + u64::from(u64::from(nth) < all % u64::from(self.threads))
         };
         let slots = share(u64::from(self.fit.connections));
+        // A schedule waits for nobody, so not for first bytes either.
+        let unproven_max = job.rate.map_or(u64::from((UNPROVEN_MAX / self.threads).max(1)), |_| slots);
         let count = if job.kind == Kind::Storm { Some(slots) } else { job.count.map(share) };
         let until = job.duration.map(|duration| begin + nanos(duration));
         let ids = (u64::from(nth), u64::from(self.threads));
@@ -218,7 +220,7 @@ impl Run<'_> {
             sources: self.fit.sources.clone(),
             pacer,
             slots: usize::try_from(slots).unwrap_or(usize::MAX),
-            unproven_max: (UNPROVEN_MAX / self.threads).max(1) as usize,
+            unproven_max: usize::try_from(unproven_max).unwrap_or(usize::MAX),
             ids,
             spin: self.spin,
         }

@@ -1,8 +1,11 @@
 //! Open loops: a schedule that does not wait for the server, and what becomes of a start that finds no free slot.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use finwait_loadgen::outcome::Outcome;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{Bytes, Impolite, Judged, Manner};
 
@@ -86,4 +89,18 @@ fn a_slow_server_is_looked_at_often() {
     let of = |histogram: &str| judged.count(&format!("/latency/{histogram}/p50_ns"));
     let (looking, took) = (of("observation"), of("shutdown"));
     assert!(looking < took / 4, "{looking} of {took}: {}", judged.explained());
+}
+
+/// A schedule does not wait for first bytes that do not come back, as long as there are slots.
+#[test]
+fn a_schedule_has_all_of_its_slots() {
+    // Nobody accepts; there is room for all of them in the backlog.
+    let server = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    server.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    server.listen(4096).unwrap();
+    let target = server.local_addr().unwrap().as_socket().unwrap().to_string();
+    let args = ["churn", &target, "-r", "2k", "-n", "1500", "-c", "3000", "--timeout", "3s"];
+    let judged = Judged::run(&args);
+    assert_eq!(judged.count("/rate/missed"), 0, "{}", judged.explained());
+    assert_eq!(judged.outcomes(), [(Outcome::EchoTimeout, 1500)], "{}", judged.explained());
 }
