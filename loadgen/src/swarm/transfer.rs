@@ -28,22 +28,26 @@ impl Swarm<'_> {
             self.settle(key);
         }
         for _ in 0..TURNS {
-            match self.clients[key].script.op() {
-                Some(Op::Send { offset, len }) => match self.send(key, offset, len) {
-                    true => {}
-                    false => return,
-                },
-                Some(Op::HalfClose) => self.half_close(key),
-                Some(Op::Check) => self.check(key),
-                Some(Op::Close) => return self.finish(key),
-                None => {
-                    // What came before the first send was not read yet.
-                    if !std::mem::take(&mut self.clients[key].unread) {
-                        return;
-                    }
-                    self.receive(key, true);
-                    self.settle(key);
+            let goes_on = match self.clients[key].script.op() {
+                Some(Op::Send { offset, len }) => self.send(key, offset, len),
+                Some(Op::HalfClose) => {
+                    self.half_close(key);
+                    true
                 }
+                Some(Op::Check) => {
+                    self.check(key);
+                    true
+                }
+                Some(Op::Close) => return self.finish(key),
+                None => false,
+            };
+            if !goes_on {
+                // What came before the first send was not read yet, and no event will tell of it any more.
+                if !std::mem::take(&mut self.clients[key].unread) {
+                    return;
+                }
+                self.receive(key, true);
+                self.settle(key);
             }
         }
         // It has more to do, and others have waited.

@@ -1,8 +1,14 @@
 //! Endings of connections that carry more than a segment, or nothing behind their first bytes.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
 use finwait_loadgen::outcome::Outcome;
 
-use crate::support::{Bytes, Impolite, Judged, Manner};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{Bytes, Generator, Impolite, Judged, Manner};
 
 const MIB: u64 = 1 << 20;
 
@@ -98,4 +104,35 @@ fn the_last_byte_of_a_large_tail_is_missed() {
             assert_eq!(exemplar["received"], 1000 + MIB - 1, "{exemplar:#}");
         }
     }
+}
+
+/// What comes before the first send is read even where that send fills all the room there is: no event tells of it again.
+/// The generator is stopped while it comes, so that some of it is there before the connection was looked at.
+#[test]
+fn a_banner_before_a_send_without_room_is_seen() {
+    let server = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Small segments mean a small send buffer on the other side.
+    server.set_tcp_mss(536).unwrap();
+    server.set_recv_buffer_size(4096).unwrap();
+    server.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    server.listen(1024).unwrap();
+    let server = TcpListener::from(server);
+    let target = server.local_addr().unwrap().to_string();
+    let size = ["-s", "1MiB", "--tail", "0"];
+    let args =
+        [&["storm", &target, "-c", "400", "-t", "16", "--timeout", "3s", "--json"][..], &size].concat();
+    let generator = Generator::start(&args);
+    let mut connections = Vec::new();
+    while connections.len() < 400 {
+        generator.signal("STOP");
+        std::thread::sleep(Duration::from_millis(1));
+        // Those that have connected before it stood still; the next comes when it goes on.
+        server.set_nonblocking(true).unwrap();
+        let begun = connections.len();
+        connections.extend(server.incoming().map_while(Result::ok));
+        connections[begun..].iter_mut().for_each(|stream| stream.write_all(b"220 banner\r\n").unwrap());
+        generator.signal("CONT");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Judged::from(generator.finish()).ended(&[(Outcome::Corrupt, 400)], 1);
 }
