@@ -138,6 +138,8 @@ struct Client {
     queued: bool,
     /// Whether there may be something to read that no event will tell of any more.
     unread: bool,
+    /// The last look that did not show the server's FIN, once one did: more bytes than one turn reads may lie before it.
+    looked: Option<Nanos>,
     error: Option<io::Error>,
 }
 
@@ -339,6 +341,9 @@ impl<'a> Swarm<'a> {
     fn on_event(&mut self, event: &mio::event::Event) {
         let key = event.token().0;
         let Some(client) = self.clients.get_mut(key) else { return };
+        if event.is_read_closed() {
+            client.looked.get_or_insert(self.looked);
+        }
         match client.script.phase() {
             Phase::Connecting => {
                 client.writable_at.get_or_insert(self.last_event);

@@ -26,6 +26,7 @@ impl Swarm<'_> {
                     writable_at: None,
                     queued: false,
                     unread: false,
+                    looked: None,
                     error: None,
                 };
                 let key = self.clients.insert(client);

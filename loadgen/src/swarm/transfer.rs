@@ -128,7 +128,8 @@ impl Swarm<'_> {
             }
             match client.stream.read(&mut self.buffer) {
                 Ok(0) => {
-                    client.script.handle(Event::Eof { looked: self.looked }, self.clock.now());
+                    let looked = client.looked.unwrap_or(self.looked);
+                    client.script.handle(Event::Eof { looked }, self.clock.now());
                     // One that is held is looked at again sooner than one that may time out.
                     self.next_sweep = self.next_sweep.min(client.script.due().unwrap_or(Nanos::MAX));
                 }

@@ -1,7 +1,7 @@
 //! Endings of connections that carry more than a segment, or nothing behind their first bytes.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use finwait_loadgen::outcome::Outcome;
@@ -135,4 +135,32 @@ fn a_banner_before_a_send_without_room_is_seen() {
         std::thread::sleep(Duration::from_micros(200));
     }
     Judged::from(generator.finish()).ended(&[(Outcome::Corrupt, 400)], 1);
+}
+
+/// A FIN that came with more bytes before it than are read in one turn stood unseen from when it came, not from the last
+/// turn. The generator is stopped while all of it comes.
+#[test]
+fn an_eof_behind_many_bytes_was_there_all_the_time() {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = server.local_addr().unwrap().to_string();
+    // The first bytes let the generator's receive buffer grow, so that it holds the tail.
+    let args = ["storm", &target, "-c", "1", "-s", "16MiB", "--tail", "384KiB", "--json"];
+    let generator = Generator::start(&args);
+    let (mut stream, _) = server.accept().unwrap();
+    let mut bytes = vec![0; 64 << 10];
+    for _ in 0..16 * MIB / bytes.len() as u64 {
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(&bytes).unwrap();
+    }
+    let mut tail = Vec::new();
+    stream.read_to_end(&mut tail).unwrap();
+    generator.signal("STOP");
+    stream.write_all(&tail).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(PAUSE);
+    generator.signal("CONT");
+    let judged = Judged::from(generator.finish());
+    assert_eq!(judged.outcomes(), [(Outcome::Clean, 1)], "{}", judged.explained());
+    assert!(judged.longest("observation") >= PAUSE, "{:?}", judged.longest("observation"));
 }
