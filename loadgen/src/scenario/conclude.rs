@@ -92,7 +92,13 @@ impl Run<'_> {
                 let planned = by_count.into_iter().chain(by_duration).min().unwrap_or(0);
                 per_second(recorder.started, planned.max(last))
             }
-            (Kind::Churn, None) => per_second(recorder.outcomes.total(), elapsed_ns(recorder)),
+            // Each start but those that fill the slots follows an end; the last ends are up to the target here too.
+            (Kind::Churn, None) => recorder.starts.and_then(|starts| {
+                match recorder.started.checked_sub(self.fit.connections.into()) {
+                    Some(followed) if followed > 0 => per_second(followed, starts.length()),
+                    Some(_) | None => per_second(recorder.started, elapsed_ns(recorder)),
+                }
+            }),
         };
         Rate { offered: self.job.rate, achieved, missed: recorder.missed }
     }

@@ -147,3 +147,17 @@ fn nobody_times_out_before_its_turn() {
         judged.explained()
     );
 }
+
+/// One connection that hangs until its timeout says nothing about how fast the others went.
+#[test]
+fn a_straggler_does_not_slow_a_closed_loop() {
+    let server = Impolite::start_mixed(Bytes { first: 64, tail: 64 }, |number| match number {
+        20 => Manner::NeverFin,
+        _ => Manner::Polite,
+    });
+    let judged = Judged::run(&["churn", server.target(), "-c", "4", "-d", "500ms", "--timeout", "4s"]);
+    let started = server.accepted();
+    assert_eq!(judged.outcomes(), [(Outcome::Clean, started - 1), (Outcome::EofTimeout, 1)]);
+    let achieved = judged.at("/rate/achieved").as_f64().unwrap();
+    assert!(achieved > started as f64 / 2.0, "{achieved} of {started} in half a second");
+}
