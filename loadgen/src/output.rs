@@ -11,14 +11,14 @@ use crate::sys;
 /// Where a report is to be written.
 #[derive(Debug)]
 pub enum Output {
-    /// Beside its final place until it is whole.
-    File(NamedTempFile, PathBuf),
+    /// Written beside its place, and put there when it is whole.
+    File(PathBuf),
     /// Something that is there and no regular file, like /dev/stdout: it must not be replaced.
     Special(PathBuf),
 }
 
 impl Output {
-    /// Makes sure that `path` can be written to.
+    /// Makes sure that `path` can be written to. Nothing is left behind by a run that is ended without a report.
     ///
     /// # Errors
     /// When it cannot.
@@ -28,13 +28,8 @@ impl Output {
             Ok(found) if !found.is_file() => return Ok(Self::Special(path.to_owned())),
             Ok(_) | Err(_) => {}
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".finwait-loadgen-");
-        if let Some(permissions) = sys::permissions_of_files() {
-            builder.permissions(permissions);
-        }
-        Ok(Self::File(builder.tempfile_in(folder)?, path.to_owned()))
+        beside(path)?;
+        Ok(Self::File(path.to_owned()))
     }
 
     /// Writes `text` in one piece.
@@ -44,7 +39,8 @@ impl Output {
     pub fn write(self, text: &str) -> io::Result<()> {
         match self {
             Self::Special(path) => fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes()),
-            Self::File(mut file, path) => {
+            Self::File(path) => {
+                let mut file = beside(&path)?;
                 file.write_all(text.as_bytes())?;
                 file.as_file().sync_all()?;
                 file.persist(path)?;
@@ -52,4 +48,15 @@ impl Output {
             }
         }
     }
+}
+
+/// A new file in the folder of `path`.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".finwait-loadgen-");
+    if let Some(permissions) = sys::permissions_of_files() {
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder)
 }

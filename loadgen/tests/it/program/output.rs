@@ -73,7 +73,7 @@ fn a_file_holds_the_report_and_nothing_is_left_beside_it() {
     }
 }
 
-/// Killed in the middle of a run, the generator leaves the older file as it was.
+/// Killed in the middle of a run, the generator leaves the older file as it was, and no other beside it.
 #[test]
 fn a_file_is_replaced_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,6 +86,7 @@ fn a_file_is_replaced_whole_or_not_at_all() {
     generator.signal("KILL");
     assert_eq!(generator.finish().code, None);
     assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
