@@ -38,6 +38,8 @@ pub struct Recorder {
     pub half_closes: Option<Span>,
     /// The first and the last server's EOF.
     pub eofs: Option<Span>,
+    /// The first EOF of a clean connection.
+    pub first_clean_eof: Option<Nanos>,
     /// The first and the last start.
     pub starts: Option<Span>,
     /// The last end.
@@ -86,6 +88,7 @@ impl Recorder {
             ran_ns: 0,
             half_closes: None,
             eofs: None,
+            first_clean_eof: None,
             starts: None,
             last_end: 0,
             failed: Vec::new(),
@@ -155,6 +158,7 @@ impl Recorder {
         if outcome != Outcome::Clean {
             return;
         }
+        self.first_clean_eof = self.first_clean_eof.into_iter().chain(times.eof).min();
         record(&mut latency.shutdown, times.half_close, times.eof);
         record(&mut latency.shutdown_or_deadline, times.half_close, times.eof);
         record(&mut latency.shutdown_earliest, times.half_close, times.looked.max(times.half_close));
@@ -204,6 +208,7 @@ impl Recorder {
         self.ran_ns += other.ran_ns;
         self.half_closes = joined(self.half_closes, other.half_closes);
         self.eofs = joined(self.eofs, other.eofs);
+        self.first_clean_eof = self.first_clean_eof.into_iter().chain(other.first_clean_eof).min();
         self.starts = joined(self.starts, other.starts);
         self.last_end = self.last_end.max(other.last_end);
         self.failed.extend(other.failed);

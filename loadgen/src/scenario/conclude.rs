@@ -22,6 +22,12 @@ impl Run<'_> {
             conducted.failed.get_or_insert_with(|| error.to_string());
             None
         });
+        if conducted.was_served_while_frozen() {
+            let what =
+                "connections ended cleanly while the process was stopped: it is not the one that serves them";
+            conducted.thaw = None;
+            conducted.failed.get_or_insert_with(|| what.to_owned());
+        }
         let rate = self.rate(&conducted);
         let mut generator = self.generator(&conducted);
         let recorder = conducted.recorder;
@@ -147,6 +153,13 @@ impl Run<'_> {
             warnings.push(Warning { what, remedy: Some("Build it with --release.".to_owned()) });
         }
         warnings
+    }
+}
+
+impl Conducted {
+    /// Whether somebody else than the process that stood still has served, as where it is the parent of those who do.
+    fn was_served_while_frozen(&self) -> bool {
+        self.thaw.zip(self.recorder.first_clean_eof).is_some_and(|(thaw, eof)| eof < thaw)
     }
 }
 

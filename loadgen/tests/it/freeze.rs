@@ -68,6 +68,22 @@ fn a_server_of_its_own_is_stopped_and_goes_on() {
     assert_eq!(target.end()["tally"]["graceful"], 100);
 }
 
+/// The named process is stopped, but another one serves: what is reported then is not how long the server took.
+#[test]
+fn a_process_that_does_not_serve_is_told_from_the_server() {
+    let (server, other) = (Target::start(), Target::start());
+    let pid = other.pid().to_string();
+    // Large enough a tail that issuing takes longer than the first ending.
+    let args = ["storm", &server.addr, "-c", "200", "--tail", "32KiB", "--frozen", "--server-pid", &pid];
+    let judged = Judged::run(&args);
+    assert!(judged.at("/generator/thaw_to_last_eof_ns").is_null(), "{}", judged.explained());
+    assert!(matches!(judged.code, Some(1 | 4)), "{}", judged.explained());
+    assert!(judged.code == Some(4) || judged.verdict().contains("not the one"), "{}", judged.verdict());
+    wait_until("it goes on", || !is_stopped(other.pid()));
+    assert_eq!(server.end()["tally"]["graceful"], 200);
+    other.end();
+}
+
 /// A generator that was stopped while it kept a server stopped, so that there is time to do something to it.
 fn caught(target: &Target, timeout: &str) -> Generator {
     let pid = target.pid().to_string();
