@@ -24,6 +24,8 @@ pub struct Recorder {
     pub latency: Latency,
     /// Connections that were started.
     pub started: u64,
+    /// Connections that had ended when the last one was started.
+    pub ended_before_start: u64,
     /// Planned starts that did not happen.
     pub missed: u64,
     /// Bytes sent.
@@ -81,6 +83,7 @@ impl Recorder {
             outcomes: Outcomes::default(),
             latency: Latency::new(timeout_ns.saturating_mul(2)),
             started: 0,
+            ended_before_start: 0,
             missed: 0,
             bytes_sent: 0,
             bytes_received: 0,
@@ -99,6 +102,7 @@ impl Recorder {
     /// A connection was started at `now`.
     pub fn started(&mut self, now: Nanos, planned: Option<Nanos>) {
         self.started += 1;
+        self.ended_before_start = self.outcomes.total();
         extend(&mut self.starts, now);
         if let Some(planned) = planned {
             self.latency.start_lag.record(now.saturating_sub(planned));
@@ -201,6 +205,7 @@ impl Recorder {
         self.outcomes.add(&other.outcomes);
         self.latency.add(&other.latency);
         self.started += other.started;
+        self.ended_before_start += other.ended_before_start;
         self.missed += other.missed;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

@@ -211,7 +211,8 @@ impl Latency {
 pub struct Rate {
     /// As planned; `null` in a closed loop and in a storm.
     pub offered: Option<f64>,
-    /// Started, per second in which connections were started; `null` in a storm.
+    /// Open loop: started, per second in which connections were started. Closed loop: ended, per second until the last
+    /// start. `null` in a storm.
     pub achieved: Option<f64>,
     /// Planned starts for which there was no free slot, or no time any more.
     pub missed: u64,

@@ -98,12 +98,10 @@ impl Run<'_> {
                 let planned = by_count.into_iter().chain(by_duration).min().unwrap_or(0);
                 per_second(recorder.started, planned.max(last))
             }
-            // Each start but those that fill the slots follows an end; the last ends are up to the target here too.
-            (Kind::Churn, None) => recorder.starts.and_then(|starts| {
-                match recorder.started.checked_sub(self.fit.connections.into()) {
-                    Some(followed) if followed > 0 => per_second(followed, starts.length()),
-                    Some(_) | None => per_second(recorder.started, elapsed_ns(recorder)),
-                }
+            // What ends after the last start is up to the target here too: one that hangs is no slower rate.
+            (Kind::Churn, None) => recorder.starts.and_then(|starts| match recorder.ended_before_start {
+                0 => per_second(recorder.outcomes.total(), elapsed_ns(recorder)),
+                ended => per_second(ended, starts.length()),
             }),
         };
         Rate { offered: self.job.rate, achieved, missed: recorder.missed }
