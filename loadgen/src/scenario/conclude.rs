@@ -96,7 +96,9 @@ impl Run<'_> {
                 let by_count = self.job.count.map(|count| (count as f64 / rate * 1e9) as u64);
                 let by_duration = self.job.duration.map(nanos);
                 let planned = by_count.into_iter().chain(by_duration).min().unwrap_or(0);
-                per_second(recorder.started, planned.max(last))
+                // A schedule that is cut off between two starts was not ahead of itself.
+                let on_time = (recorder.started as f64 / rate * 1e9) as u64;
+                per_second(recorder.started, planned.max(last).max(on_time))
             }
             // What ends after the last start is up to the target here too: one that hangs is no slower rate.
             (Kind::Churn, None) => recorder.starts.and_then(|starts| match recorder.ended_before_start {

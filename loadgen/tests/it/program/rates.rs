@@ -104,3 +104,10 @@ fn a_schedule_has_all_of_its_slots() {
     assert_eq!(judged.count("/rate/missed"), 0, "{}", judged.explained());
     assert_eq!(judged.outcomes(), [(Outcome::EchoTimeout, 1500)], "{}", judged.explained());
 }
+
+#[test]
+fn no_more_is_achieved_than_was_offered() {
+    let judged = Judged::run(&["churn", "-r", "0.5", "-d", "300ms"]);
+    assert_eq!(judged.outcomes(), [(Outcome::Clean, 1)], "{}", judged.explained());
+    assert_eq!(judged.at("/rate/achieved").as_f64(), Some(0.5), "{}", judged.explained());
+}
