@@ -78,7 +78,8 @@ impl Run<'_> {
                 match spawned {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        conducted.failed = Some(format!("a thread could not be started: {error}; use fewer with -t"));
+                        conducted.failed =
+                            Some(format!("a thread could not be started: {error}; use fewer with -t"));
                         // Those that run have nobody to wait for, and nobody waits for those that do not.
                         control.give_up();
                         (nth..self.threads).for_each(|_| control.finished());
