@@ -178,7 +178,8 @@ impl Conn {
         }
     }
 
-    /// Takes in one event. Call [`Conn::next_op`] until `None` before anything else happens.
+    /// Takes in one event. Those of one turn may be taken in one behind the other; then [`Conn::next_op`] is called
+    /// until `None`.
     ///
     /// # Panics
     /// On an event that no operation in flight can have caused: a bug in the driver, never the peer's doing.
@@ -346,6 +347,8 @@ impl Conn {
 
     fn expired(&mut self) {
         match self.phase {
+            // Both FINs have passed, in the turn in which the deadline did: nothing is left to expire.
+            Phase::Lingering if self.fin == Fin::Sent && self.peer_fin => {}
             Phase::Echoing | Phase::Flushing | Phase::Lingering => self.abort(Outcome::Expired),
             // The way to the close is as short as it can be.
             Phase::Aborting | Phase::Closing | Phase::Closed => {}

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use finwait_server::conn::{Conn, Event, Fault, Op};
+use finwait_server::conn::{Conn, Event, Fault, Op, Outcome};
 use finwait_server::drain::{Drain, Stage};
 use finwait_server::policy::{
     ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Deadlines, LINGER_TOTAL, Places, accept_backoff,
@@ -74,6 +74,17 @@ fn a_connection_that_waits_for_the_kernel_alone_has_no_deadline() {
     assert_eq!(due(&DEADLINES, &closing, age, age), None, "closing");
     closing.handle(Event::Closed);
     assert_eq!(due(&DEADLINES, &closing, age, age), None, "closed");
+}
+
+/// The loop takes in all events of a turn before it asks for operations, and a deadline may be among them.
+#[test]
+fn a_deadline_that_passes_in_the_turn_of_the_last_fin_changes_nothing() {
+    let mut conn = lingering();
+    conn.handle(Event::PeerFin { owed: 0 });
+    conn.handle(Event::Expired);
+    assert_eq!(operate(&mut conn), [Op::Close]);
+    conn.handle(Event::Closed);
+    assert_eq!(conn.outcome(), Some(Outcome::Graceful));
 }
 
 #[test]
