@@ -4,6 +4,7 @@
 //! - `dealing`: one listening socket for several workers, where the kernel does not balance.
 //! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
 //! - `program`: the program as its users see it: arguments, output, exit codes, signals.
+//! - `sim`: the worker loop over a simulated kernel, clock and peers, all of it from one seed.
 //! - `snapshot`: the transition table of the machine, one line per transition.
 //! - `support`: the small vocabulary that the cases are written in.
 //! - `tidy`: what no tool knows about the source: imports, places, sizes.
@@ -13,6 +14,7 @@ mod conformance;
 mod dealing;
 mod policy;
 mod program;
+mod sim;
 mod snapshot;
 mod support;
 mod tidy;

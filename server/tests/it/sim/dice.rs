@@ -1,0 +1,49 @@
+//! Chance: every choice of a run comes from here, so that a seed is the whole run.
+
+use std::time::Duration;
+
+use oorandom::Rand64;
+
+pub(super) struct Dice(Rand64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Rand64::new(seed.into()))
+    }
+
+    /// A number below `end`, which is not 0.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.0.rand_range(0..end)
+    }
+
+    /// A number from `first` to `last`, both included.
+    pub(super) fn between(&mut self, first: u64, last: u64) -> u64 {
+        self.0.rand_range(first..last + 1)
+    }
+
+    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
+        self.below(1000) < u64::from(per_mille)
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// Milliseconds from 1 to `max`, small ones as often as large ones, and never round.
+    pub(super) fn span(&mut self, max: u64) -> Duration {
+        let octaves = u64::from(max.max(1).ilog2()) + 1;
+        let most = max.min(1 << self.between(1, octaves));
+        Duration::from_nanos(self.between(1_000_000, most.max(1) * 1_000_000))
+    }
+
+    /// Microseconds below `end`.
+    pub(super) fn moment(&mut self, end: u64) -> Duration {
+        Duration::from_micros(self.below(end))
+    }
+
+    pub(super) fn shuffle<T>(&mut self, of: &mut [T]) {
+        for last in (1..of.len()).rev() {
+            of.swap(last, self.below(last as u64 + 1) as usize);
+        }
+    }
+}
