@@ -2,6 +2,7 @@
 //!
 //! - `conformance`: the promise over real sockets, each case on each engine.
 //! - `dealing`: one listening socket for several workers, where the kernel does not balance.
+//! - `differential`: one made-up client against every engine, which must all do what the model says, and the same.
 //! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
 //! - `program`: the program as its users see it: arguments, output, exit codes, signals.
 //! - `sim`: the worker loop over a simulated kernel, clock and peers, all of it from one seed.
@@ -12,6 +13,7 @@
 
 mod conformance;
 mod dealing;
+mod differential;
 mod policy;
 mod program;
 mod sim;

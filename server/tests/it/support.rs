@@ -11,7 +11,7 @@ mod running;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(crate) use peer::Peer;
+pub(crate) use peer::{Part, Peer};
 pub(crate) use program::{Finished, Program, run_to_end};
 pub(crate) use running::{Running, config, graceful, outcomes};
 

@@ -20,7 +20,7 @@ pub(crate) struct Peer {
 }
 
 /// What a read brought.
-enum Part {
+pub(crate) enum Part {
     Bytes,
     Eof,
     Reset,
@@ -182,7 +182,11 @@ impl Peer {
         self.read.load(Ordering::Relaxed)
     }
 
-    fn read_some(&self, most: usize) -> io::Result<Part> {
+    /// Reads once, at most `most` bytes, and checks that they are the next ones of the echo.
+    ///
+    /// # Errors
+    /// As recv(2), with a RST as a [`Part`].
+    pub(crate) fn read_some(&self, most: usize) -> io::Result<Part> {
         let mut buffer = vec![0; most.min(CHUNK)];
         let read = match ignoring_interrupts(|| (&self.stream).read(&mut buffer)) {
             Ok(0) => return Ok(Part::Eof),

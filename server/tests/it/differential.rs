@@ -1,0 +1,147 @@
+//! One made-up client against every engine: each must do what the model allows, and where no race decides, the same.
+//!
+//! - `script`: what a client may do, and how such scripts are made up and shrunk.
+//! - `play`: one script on a real socket, and what was seen on both sides.
+//! - `model`: which endings a script allows.
+//!
+//! `PROPTEST_CASES` says how many scripts are tried; a failure prints the smallest script that fails still, and its
+//! seed is kept in `differential.regressions`, to be tried first from then on.
+
+mod model;
+mod play;
+mod script;
+
+use std::fmt::Debug;
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use finwait_server::config::Config;
+use finwait_server::engine::EngineKind;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{self, FileFailurePersistence, TestRunner};
+
+use crate::support::{Running, config};
+use play::{Seen, play};
+use script::{Reading, Script, Step, WINDOWS};
+
+const ENGINES: [EngineKind; 2] = [EngineKind::Uring, EngineKind::Mio];
+/// Scripts tried when `PROPTEST_CASES` does not say: some seconds of each test.
+const CASES: u32 = 400;
+/// A server of its own for each script takes the time that a drain takes.
+const CASES_ACROSS_A_DRAIN: u32 = 90;
+/// The longest that a failing script is shrunk.
+const SHRINK_MAX_MS: u32 = 60_000;
+
+#[test]
+fn engines_do_the_same_with_any_client() {
+    let fleet = Fleet::start();
+    check(CASES, script::any_script(false), |script| fleet.try_out(&script));
+    fleet.end();
+}
+
+#[test]
+fn engines_do_the_same_with_any_client_across_a_drain() {
+    check(CASES_ACROSS_A_DRAIN, script::any_script(true), |script| try_out_alone(&script));
+}
+
+/// Scripts that found something once, in the server or planted in it.
+#[test]
+fn engines_do_the_same_with_known_clients() {
+    let plain = Reading { chunk: 65_536, pause_ms: 0 };
+    let slow = Reading { chunk: 1, pause_ms: 3 };
+    let scripts = [
+        // A drain without a last take: the byte is in the kernel when it begins.
+        Script::new(0, false, plain, vec![Step::Send(9), Step::Drain, Step::Send(1)]),
+        Script::new(2, false, plain, vec![Step::Send(1000), Step::Drain, Step::Fin]),
+        // A FIN that is handed over before the bytes which came early.
+        Script::new(0, false, plain, vec![Step::Send(65_536), Step::Send(51), Step::Fin]),
+        // A partial send that is counted as a whole one.
+        Script::new(2, true, plain, vec![Step::Send(999), Step::Send(65_535)]),
+        Script::new(1, true, slow, vec![Step::Send(20_000), Step::Fin]),
+        // The RST comes while bytes are owed, behind a FIN, and behind our FIN.
+        Script::new(0, false, plain, vec![Step::Send(100_000), Step::Reset]),
+        Script::new(2, false, plain, vec![Step::Send(3000), Step::Fin, Step::Reset]),
+        Script::new(2, false, plain, vec![Step::Send(3000), Step::Drain, Step::Echo(3000), Step::Reset]),
+    ];
+    for script in scripts {
+        try_out_alone(&script);
+    }
+}
+
+/// Tries made-up scripts until one fails, and shrinks that one.
+fn check<S: Strategy>(cases: u32, scripts: S, try_out: impl Fn(S::Value))
+where
+    S::Value: Debug,
+{
+    let defaults = test_runner::Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { defaults.cases } else { cases };
+    let config = test_runner::Config {
+        cases,
+        max_shrink_time: SHRINK_MAX_MS,
+        source_file: Some(file!()),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..defaults
+    };
+    // A panic is a failure like any other: the runner catches it and goes on to shrink.
+    let result = TestRunner::new(config).run(&scripts, |script| {
+        try_out(script);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+/// Servers that serve script after script: one for each window on each engine.
+struct Fleet(Vec<[Running; ENGINES.len()]>);
+
+impl Fleet {
+    fn start() -> Self {
+        Self(WINDOWS.map(|window| ENGINES.map(|engine| start(engine, window))).into())
+    }
+
+    fn try_out(&self, script: &Script) {
+        let servers = &self.0[script.window];
+        judge(script, on_each(|index| play(script, &servers[index], model::since(&servers[index]))));
+    }
+
+    fn end(self) {
+        for server in self.0.into_iter().flatten() {
+            server.end();
+        }
+    }
+}
+
+fn try_out_alone(script: &Script) {
+    let seen = on_each(|index| {
+        let server = start(ENGINES[index], WINDOWS[script.window]);
+        let mut seen = play(script, &server, |_| {});
+        seen.tally = server.end();
+        seen
+    });
+    judge(script, seen);
+}
+
+fn start(engine: EngineKind, window: u32) -> Running {
+    let window = window.try_into().expect("no window of 0");
+    Running::start_with(&Config { window, drain_grace: Duration::ZERO, ..config(engine) })
+}
+
+/// Plays on each engine at the same time, for most of it is waiting.
+fn on_each(play: impl Fn(usize) -> Seen + Sync) -> [Seen; ENGINES.len()] {
+    std::thread::scope(|scope| {
+        let play = &play;
+        let threads = [0, 1].map(|index| scope.spawn(move || play(index)));
+        threads.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn judge(script: &Script, seen: [Seen; ENGINES.len()]) {
+    for (engine, seen) in ENGINES.iter().zip(&seen) {
+        model::judge(script, *engine, seen);
+    }
+    if model::is_decided(script, &seen) {
+        let [uring, mio] = seen;
+        assert_eq!(uring, mio, "uring (left) and mio (right) differ, and no race explains it");
+    }
+}
