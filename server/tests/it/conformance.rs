@@ -2,6 +2,7 @@
 //!
 //! - `addresses`: several listeners, IPv6, and a port that is taken.
 //! - `backpressure`: peers that do not read hold up themselves and nobody else, in bounded memory.
+//! - `closing`: close cases by list, from gVisor, packetdrill and liburing, and which of our cases is which of theirs.
 //! - `crowds`: thousands of connections that end together.
 //! - `drain`: every byte that came before our FIN comes back, whatever a connection is doing when the drain begins.
 //! - `echo`: what is sent comes back, of every size and in every order of sending and reading.
@@ -12,6 +13,7 @@
 
 mod addresses;
 mod backpressure;
+mod closing;
 mod crowds;
 mod drain;
 mod echo;
