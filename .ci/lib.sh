@@ -31,6 +31,7 @@ work=$(mktemp -d)
 server=''
 port=''
 tally=''
+peer=''
 # Whatever else a step has started and not yet ended, by its process.
 declare -A others=()
 
@@ -139,6 +140,38 @@ finish() {
 counted() {
     [[ $tally =~ \"$1\":([0-9]+) ]] || fail "no $1 in the tally: $tally"
     [[ ${BASH_REMATCH[1]} == "$2" ]] || fail "$1 is ${BASH_REMATCH[1]}, not $2, in the tally: $tally"
+}
+
+# Descriptors that the server has open.
+descriptors() {
+    find "/proc/$server/fd" -mindepth 1 | wc -l
+}
+
+# dial: a connection of this step's own, known to be served, as `$peer`; hang_up closes it.
+dial() {
+    exec {peer}<>"/dev/tcp/127.0.0.1/$port"
+    talk
+}
+
+# talk: a word and its echo on it.
+talk() {
+    local word
+    echo word >&"$peer"
+    read -r -t "$SAYS_MAX_S" word <&"$peer" || fail 'no echo'
+    [[ $word == word ]] || fail "the echo is: $word"
+}
+
+hang_up() {
+    exec {peer}<&-
+}
+
+# closed_all DESCRIPTORS: waits until the server has no more of them than that, which is what it had without anyone.
+closed_all() {
+    local deadline=$((SECONDS + SAYS_MAX_S))
+    until (($(descriptors) <= $1)); do
+        ((SECONDS < deadline)) || fail "$(descriptors) descriptors are open, and $1 were before anyone had connected"
+        sleep 0.05
+    done
 }
 
 # Processor time that the server has used, in milliseconds.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, squeue, types};
@@ -12,8 +13,13 @@ const SUBMISSIONS: u32 = 4096;
 /// lost by it, is slow.
 const COMPLETIONS: u32 = 32_768;
 
+/// A kernel that goes on refusing to enter is asked this often: at once it would be asked by a whole processor.
+const REFUSED_PAUSE: Duration = Duration::from_millis(1);
+
 pub(super) struct Ring {
     ring: IoUring,
+    /// The last enter was refused, for a lack of memory or until completions are reaped.
+    refused: bool,
     /// Entries that found the submission queue full, in order.
     held: VecDeque<squeue::Entry>,
 }
@@ -30,7 +36,7 @@ impl Ring {
             builder.setup_cqsize(COMPLETIONS).setup_clamp();
             demand(&mut builder);
             match builder.build(SUBMISSIONS) {
-                Ok(ring) => return Ok(Self { ring, held: VecDeque::new() }),
+                Ok(ring) => return Ok(Self { ring, refused: false, held: VecDeque::new() }),
                 // Only a flag that this kernel does not know is worth a try with fewer.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
                 Err(error) => return Err(error),
@@ -96,12 +102,19 @@ impl Ring {
                 self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
             }
         };
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
-                Some(_) | None => Err(error),
-            },
+        let errno = result.as_ref().err().and_then(io::Error::raw_os_error);
+        let refused_before = std::mem::replace(&mut self.refused, false);
+        match errno {
+            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            Some(libc::EAGAIN | libc::EBUSY) => {
+                // The turn that follows reaps, which as a rule is all that was missing.
+                self.refused = true;
+                if refused_before {
+                    thread::sleep(REFUSED_PAUSE);
+                }
+                Ok(())
+            }
+            Some(_) | None => result.map(drop),
         }
     }
 
