@@ -6,6 +6,8 @@ client.py backlog PORT COUNT BYTES     COUNT connections with BYTES and a FIN ea
                                        "queued" then, and reads every echo to its EOF
 client.py crowd PORT COUNT             COUNT connections that stay open; says how many are "served" once that has
                                        not changed for a while, waits for a line on stdin, and ends them all properly
+client.py words PORT COUNT BYTES       COUNT connections, one echo each; says "served", waits for a line on stdin, sends
+                                       BYTES more on each, says "sent", reads those, and ends them all properly
 
 It ends with 0 only if every byte came back, in order, with an EOF behind it and nothing else.
 """
@@ -143,8 +145,38 @@ def crowd(port, count):
     say(f"{count} proper endings")
 
 
+def words(port, count, size):
+    payload = (WORD * (size // len(WORD) + 1))[:size]
+    connections = []
+    for _ in range(count):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        connection.sendall(WORD)
+        expect(connection, WORD)
+        connections.append(connection)
+    say("served")
+    sys.stdin.readline()
+    for connection in connections:
+        connection.sendall(payload)
+    say("sent")
+    for connection in connections:
+        expect(connection, payload)
+    for connection in connections:
+        connection.shutdown(socket.SHUT_WR)
+    for connection in connections:
+        check(connection.recv(1), b"")
+        connection.close()
+    say(f"{count} proper endings")
+
+
+def expect(connection, expected):
+    echo = b""
+    while len(echo) < len(expected) and (taken := connection.recv(len(expected) - len(echo))):
+        echo += taken
+    check(echo, expected)
+
+
 def main():
-    commands = {"endings": endings, "backlog": backlog, "crowd": crowd}
+    commands = {"endings": endings, "backlog": backlog, "crowd": crowd, "words": words}
     command = commands.get(sys.argv[1]) if len(sys.argv) > 2 else None
     if command is None:
         sys.exit(__doc__)
