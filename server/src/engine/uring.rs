@@ -43,13 +43,46 @@ pub use self::probe::{Unavailable, probe};
 
 /// How often one `wait` goes back to the kernel for completions that it still holds.
 const ENTERS_MAX: u32 = 8;
+
+/// How much memory a worker shares with the kernel. The server has the default; with next to nothing, everything that
+/// is rare happens all the time, which is what tests want.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Submission entries; what does not fit waits.
+    pub submissions: u32,
+    /// Completion entries. A multishot accept can post thousands between two turns, and an overflow, though nothing is
+    /// lost by it, is slow.
+    pub completions: u32,
+    /// Buffers to receive into; a power of two.
+    pub buffers: u16,
+    /// Bytes that each of them holds.
+    pub buffer_len: u32,
+    /// Many receives share a buffer, where the kernel knows how to (Linux 6.12).
+    pub shared: bool,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        let (buffers, buffer_len) = (64, pool::POOL_BYTES / 64);
+        Self { submissions: 4096, completions: 32_768, buffers, buffer_len, shared: true }
+    }
+}
+
 /// Runs one worker on this engine until it is drained. `ready` is told once whether it could be set up.
 ///
 /// # Errors
 /// As io_uring_enter(2).
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
+    run_with(sources, settings, ready, Sizes::default())
+}
+
+/// As [`run`], with as much memory as `sizes` says.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(sources: Vec<Source>, settings: &Settings, ready: &Ready, sizes: Sizes) -> io::Result<()> {
     let listeners = sources.len();
-    worker::serve(Uring::new(sources), listeners, settings, ready)
+    worker::serve(Uring::new(sources, sizes), listeners, settings, ready)
 }
 
 struct Uring {
@@ -130,9 +163,9 @@ fn tag(kind: Kind, generation: u32, index: u32) -> u64 {
 }
 
 impl Uring {
-    fn new(sources: Vec<Source>) -> io::Result<Self> {
-        let ring = Ring::new()?;
-        let pool = Pool::register(&ring.submitter())?;
+    fn new(sources: Vec<Source>, sizes: Sizes) -> io::Result<Self> {
+        let ring = Ring::new(sizes)?;
+        let pool = Pool::register(&ring.submitter(), sizes)?;
         let (wake_reader, writer) = UnixStream::pair()?;
         wake_reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;

@@ -6,6 +6,7 @@
 //! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
 //! - `program`: the program as its users see it: arguments, output, exit codes, signals.
 //! - `sim`: the worker loop over a simulated kernel, clock and peers, all of it from one seed.
+//! - `sizes`: the ring with next to no memory, where everything that is rare happens all the time.
 //! - `snapshot`: the transition table of the machine, one line per transition.
 //! - `support`: the small vocabulary that the cases are written in.
 //! - `tidy`: what no tool knows about the source: imports, places, sizes.
@@ -17,6 +18,8 @@ mod differential;
 mod policy;
 mod program;
 mod sim;
+#[cfg(target_os = "linux")]
+mod sizes;
 mod snapshot;
 mod support;
 mod tidy;

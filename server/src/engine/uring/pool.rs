@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::{BufRingEntry, IOU_PBUF_RING_INC};
 
+use super::Sizes;
+
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 const PAGE: usize = 4096;
-/// What all buffers hold together, either way.
+/// What all buffers of a server hold together, either way.
 pub(super) const POOL_BYTES: u32 = 4 << 20;
-const SHARED: Shape = Shape { count: 64, size: POOL_BYTES / 64, flags: IOU_PBUF_RING_INC as u16 };
+/// Where buffers are not shared a receive of a few bytes takes a whole one, so there are more of them.
 const SINGLE: Shape = Shape { count: 1024, size: POOL_BYTES / 1024, flags: 0 };
 const NONE: u32 = u32::MAX;
 
@@ -82,8 +84,10 @@ impl Pool {
     ///
     /// # Errors
     /// As io_uring_register(2), IORING_REGISTER_PBUF_RING (Linux 5.19).
-    pub(super) fn register(submitter: &Submitter<'_>) -> io::Result<Self> {
-        Self::register_shape(submitter, SHARED).or_else(|error| match error.raw_os_error() {
+    pub(super) fn register(submitter: &Submitter<'_>, sizes: Sizes) -> io::Result<Self> {
+        let flags = if sizes.shared { IOU_PBUF_RING_INC as u16 } else { 0 };
+        let shape = Shape { count: sizes.buffers, size: sizes.buffer_len, flags };
+        Self::register_shape(submitter, shape).or_else(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => Self::register_shape(submitter, SINGLE),
             Some(_) | None => Err(error),
         })

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::Uring;
+use super::{Sizes, Uring};
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::proactor::{Completion, Proactor, Token};
 
@@ -66,7 +66,7 @@ pub fn probe() -> Result<(), Unavailable> {
 
 fn try_out() -> Result<(), Unavailable> {
     let at = |step| move |error| Unavailable { step, error };
-    let mut engine = Uring::new(Vec::new()).map_err(at("io_uring_setup"))?;
+    let mut engine = Uring::new(Vec::new(), Sizes::default()).map_err(at("io_uring_setup"))?;
     let (ours, mut theirs) = UnixStream::pair().map_err(at("socketpair"))?;
     let token = engine.adopt(ours.into());
     round_trip(&mut engine, token, &mut theirs).map_err(at("an echo through the ring"))?;

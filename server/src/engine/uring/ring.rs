@@ -7,11 +7,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, squeue, types};
 
-/// Submission entries; what does not fit waits in [`Ring::held`].
-const SUBMISSIONS: u32 = 4096;
-/// Completion entries. A multishot accept can post thousands between two turns, and an overflow, though nothing is
-/// lost by it, is slow.
-const COMPLETIONS: u32 = 32_768;
+use super::Sizes;
 
 /// A kernel that goes on refusing to enter is asked this often: at once it would be asked by a whole processor.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
@@ -29,13 +25,13 @@ impl Ring {
     ///
     /// # Errors
     /// As io_uring_setup(2).
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(sizes: Sizes) -> io::Result<Self> {
         let mut failure = io::Error::from_raw_os_error(libc::EINVAL);
         for demand in DEMANDS {
             let mut builder = IoUring::builder();
-            builder.setup_cqsize(COMPLETIONS).setup_clamp();
+            builder.setup_cqsize(sizes.completions).setup_clamp();
             demand(&mut builder);
-            match builder.build(SUBMISSIONS) {
+            match builder.build(sizes.submissions) {
                 Ok(ring) => return Ok(Self { ring, refused: false, held: VecDeque::new() }),
                 // Only a flag that this kernel does not know is worth a try with fewer.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
