@@ -359,8 +359,9 @@ impl Proactor for Uring {
         let look =
             SockRef::from(self.fd(token)).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
         let empty = look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        // In this order: what a receive took out before the look has left its completion in the ring.
-        empty && self.ring.is_empty()
+        // In this order: what a receive took out before the look has left its completion in the ring, or, where that is
+        // full, with the kernel.
+        empty && self.ring.is_empty() && !self.ring.has_more()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {

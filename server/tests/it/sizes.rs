@@ -78,6 +78,26 @@ fn slow_readers_leave_two_small_buffers_to_others() {
     }
 }
 
+/// What was taken out of a socket and has its completion in the kernel's own list, because the queue is full, is not
+/// known to anyone yet: a look into the socket finds it dry.
+#[test]
+fn a_drain_waits_for_completions_that_overflowed() {
+    const PEERS: usize = 64;
+    for round in 0..40 {
+        let sizes = if round % 2 == 0 { FEW_ENTRIES[0] } else { FEW_OF_ALL };
+        let worker = Worker::start(sizes, 65_536);
+        let peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(worker.addr)).collect();
+        peers.iter().for_each(|peer| peer.send(1));
+        peers.iter().for_each(|peer| peer.echo(1));
+        let len = 1 + round * 50;
+        peers.iter().for_each(|peer| peer.send(len));
+        worker.drain.raise(Stage::Draining);
+        peers.iter().for_each(Peer::echo_and_eof);
+        peers.iter().for_each(Peer::fin);
+        assert_eq!(worker.join(), graceful(PEERS as u64, (PEERS * (1 + len)) as u64));
+    }
+}
+
 /// Cancels and closes have to find room in the queues too.
 #[test]
 fn resets_and_expiry_with_next_to_nothing() {
