@@ -26,6 +26,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use finwait_server::policy::BACKLOG;
+pub(crate) use run::run_script;
 use run::{Report, run, run_with};
 use swarm::{Crowd, Rates};
 
@@ -82,6 +83,17 @@ fn a_storm_does_not_hold_a_drain_open() {
     });
     let conns = report.conns;
     assert!(conns > u64::from(BACKLOG) && conns < storm.into(), "{conns} came in, and {storm} wanted to");
+}
+
+/// What a fuzzer does, which makes up scripts of bytes: here the plainest ones.
+#[test]
+fn scripts() {
+    let (mut steps, mut conns) = (0, 0);
+    for byte in 0..=u8::MAX {
+        let [more_steps, more_conns] = run_script(&[byte; 200]);
+        (steps, conns) = (steps + more_steps, conns + more_conns);
+    }
+    assert!(steps > 2000 && conns > 200, "{steps} steps, {conns} connections");
 }
 
 /// One seed with everything that happens, twice: the second time must not differ.

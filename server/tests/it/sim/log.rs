@@ -50,8 +50,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(seed: u64, changed_by: Option<&'static str>, settings: String, is_full: bool) -> Self {
-        Self { seed, changed_by, settings, is_full, lines: VecDeque::new() }
+    pub(super) fn new(seed: u64, changed_by: Option<&'static str>, is_full: bool) -> Self {
+        Self { seed, changed_by, settings: String::new(), is_full, lines: VecDeque::new() }
+    }
+
+    /// What was drawn is known.
+    pub(super) fn begin(&mut self, settings: String) {
+        self.settings = settings;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     pub(super) fn note(&mut self, now: Duration, note: Note) {

@@ -37,7 +37,13 @@ impl Report {
 
 /// Runs `seed`. A run that breaks a rule panics, and prints the seed and the last of its log.
 pub(super) fn run(seed: u64, is_logged: bool) -> Report {
-    run_with(seed, None, is_logged, |_| {})
+    play(Dice::new(&[], seed), Log::new(seed, None, is_logged), |_| {})
+}
+
+/// Runs what the bytes of a script say, and then what seed 0 does. How many steps it took, and connections.
+pub(crate) fn run_script(script: &[u8]) -> [u64; 2] {
+    let report = play(Dice::new(script, 0), Log::new(0, Some("a script"), false), |_| {});
+    [report.steps, report.conns]
 }
 
 /// Runs `seed` with some of what it draws changed, by a test that says its name.
@@ -47,10 +53,13 @@ pub(super) fn run_with(
     is_logged: bool,
     change: impl Fn(&mut Swarm),
 ) -> Report {
-    let mut dice = Dice::new(seed);
+    play(Dice::new(&[], seed), Log::new(seed, changed_by, is_logged), change)
+}
+
+fn play(mut dice: Dice, mut log: Log, change: impl Fn(&mut Swarm)) -> Report {
     let mut swarm = Swarm::draw(&mut dice);
     change(&mut swarm);
-    let log = Log::new(seed, changed_by, format!("{swarm:#?}"), is_logged);
+    log.begin(format!("{swarm:#?}"));
     let settings = Settings {
         window: swarm.window,
         deadlines: swarm.deadlines,
@@ -69,7 +78,7 @@ pub(super) fn run_with(
     let mut report =
         Report { steps: engine.steps, conns: engine.world.conns.len() as u64, ..Report::default() };
     report.coverage.add(engine.coverage());
-    if is_logged {
+    if engine.world.log.is_full() {
         report.log = engine.world.log.to_string();
     }
     report
