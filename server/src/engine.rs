@@ -8,6 +8,8 @@ use crate::listener::Source;
 use crate::worker::{Ready, Settings};
 
 pub mod mio;
+#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+pub mod tokio_uring;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the ring, its buffers and its entries are raw memory shared with the kernel")]
 pub mod uring;
@@ -19,6 +21,13 @@ pub enum EngineKind {
     Uring,
     /// Readiness through mio: epoll, kqueue.
     Mio,
+    /// io_uring, through the runtime tokio-uring: Linux.
+    TokioUring,
+}
+
+impl EngineKind {
+    /// All of them, those that cannot run here as well.
+    pub const ALL: [Self; 3] = [Self::Uring, Self::Mio, Self::TokioUring];
 }
 
 /// Which engine is asked for.
@@ -84,6 +93,13 @@ pub fn run(kind: EngineKind) -> Run {
             Ok(())
         },
         EngineKind::Mio => mio::run,
+        #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+        EngineKind::TokioUring => tokio_uring::run,
+        #[cfg(not(all(target_os = "linux", feature = "tokio-uring")))]
+        EngineKind::TokioUring => |_, _, ready| {
+            ready.tell(Err(io::ErrorKind::Unsupported.into()));
+            Ok(())
+        },
     }
 }
 
@@ -94,6 +110,18 @@ fn probe(kind: EngineKind) -> Result<(), String> {
         #[cfg(not(target_os = "linux"))]
         EngineKind::Uring => Err("io_uring is there on Linux only; use --engine mio".to_owned()),
         EngineKind::Mio => Ok(()),
+        #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+        EngineKind::TokioUring => {
+            uring::probe().map_err(|why| why.to_string())?;
+            tokio_uring::probe()
+                .map_err(|why| format!("tokio-uring cannot be set up: {why}; use --engine uring"))
+        }
+        #[cfg(not(target_os = "linux"))]
+        EngineKind::TokioUring => Err("io_uring is there on Linux only; use --engine mio".to_owned()),
+        #[cfg(all(target_os = "linux", not(feature = "tokio-uring")))]
+        EngineKind::TokioUring => {
+            Err("this build is without it (feature tokio-uring); use --engine uring or mio".to_owned())
+        }
     }
 }
 
@@ -104,6 +132,7 @@ impl EngineKind {
         match self {
             Self::Uring => "uring",
             Self::Mio => "mio",
+            Self::TokioUring => "tokio-uring",
         }
     }
 }
@@ -122,7 +151,8 @@ impl FromStr for EngineChoice {
             "auto" => Ok(Self::Auto),
             "uring" => Ok(Self::Forced(EngineKind::Uring)),
             "mio" => Ok(Self::Forced(EngineKind::Mio)),
-            _ => Err("one of auto, uring, mio is expected".to_owned()),
+            "tokio-uring" => Ok(Self::Forced(EngineKind::TokioUring)),
+            _ => Err("one of auto, uring, mio, tokio-uring is expected".to_owned()),
         }
     }
 }

@@ -124,3 +124,35 @@ pub fn on_termination(mut act: impl FnMut() + Send + 'static) -> io::Result<()> 
 pub fn on_termination(_act: impl FnMut() + Send + 'static) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// The descriptor of something that owns one and shows only its number.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "an owner that lends its descriptor only as a number")]
+pub fn borrowed(owner: &impl std::os::fd::AsRawFd) -> std::os::fd::BorrowedFd<'_> {
+    // SAFETY: the owner keeps its descriptor open while it is borrowed itself, for which the lifetime stands.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// Ends a TCP connection at once, with a RST where one is due, and with it whatever waits for it in the kernel; the
+/// socket stays (connect(2), AF_UNSPEC).
+///
+/// # Errors
+/// As connect(2).
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "an address of no family, which there is no safe way to make")]
+pub fn disconnect(socket: SockRef<'_>) -> io::Result<()> {
+    use socket2::{SockAddr, SockAddrStorage};
+    let nowhere = SockAddrStorage::zeroed();
+    // SAFETY: zeroed storage is a valid address of the family AF_UNSPEC, which is 0, of any length.
+    let nowhere = unsafe { SockAddr::new(nowhere, size_of::<libc::sockaddr>() as libc::socklen_t) };
+    socket.connect(&nowhere)
+}
+
+/// Whether the kernel holds nothing for a receive: neither bytes, nor a FIN, nor an error.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_empty(socket: SockRef<'_>) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let peeked = socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}

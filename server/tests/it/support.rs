@@ -31,6 +31,9 @@ macro_rules! engines {
         mod mio {
             $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Mio) })+
         }
+        mod tokio_uring {
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::TokioUring) })+
+        }
     };
 }
 pub(crate) use engines;
