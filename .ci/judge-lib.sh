@@ -11,7 +11,7 @@
 RUNS_MAX=3
 INVALID=4
 
-[[ $# -eq 3 && -x $3 ]] || usage 'SERVER uring|mio GENERATOR'
+[[ $# -eq 3 && -x $3 ]] || usage 'SERVER uring|mio|tokio-uring GENERATOR'
 generator=$3
 truth=$(dirname "${BASH_SOURCE[0]}")/truth.py
 report=$work/report.json

@@ -24,7 +24,7 @@ use crate::support::{Running, config};
 use play::{Seen, play};
 use script::{Reading, Script, Step, WINDOWS};
 
-const ENGINES: [EngineKind; 2] = [EngineKind::Uring, EngineKind::Mio];
+const ENGINES: [EngineKind; 3] = [EngineKind::Uring, EngineKind::Mio, EngineKind::TokioUring];
 /// Scripts tried when `PROPTEST_CASES` does not say: some seconds of each test.
 const CASES: u32 = 400;
 /// A server of its own for each script takes the time that a drain takes.
@@ -131,7 +131,7 @@ fn start(engine: EngineKind, window: u32) -> Running {
 fn on_each(play: impl Fn(usize) -> Seen + Sync) -> [Seen; ENGINES.len()] {
     std::thread::scope(|scope| {
         let play = &play;
-        let threads = [0, 1].map(|index| scope.spawn(move || play(index)));
+        let threads = [0, 1, 2].map(|index| scope.spawn(move || play(index)));
         threads.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
@@ -141,7 +141,13 @@ fn judge(script: &Script, seen: [Seen; ENGINES.len()]) {
         model::judge(script, *engine, seen);
     }
     if model::is_decided(script, &seen) {
-        let [uring, mio] = seen;
-        assert_eq!(uring, mio, "uring (left) and mio (right) differ, and no race explains it");
+        let [first, others @ ..] = &seen;
+        for (other, engine) in others.iter().zip(&ENGINES[1..]) {
+            assert_eq!(
+                first, other,
+                "{} (left) and {engine} (right) differ, and no race explains it",
+                ENGINES[0]
+            );
+        }
     }
 }
