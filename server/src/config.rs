@@ -112,7 +112,7 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub listen: Vec<SocketAddr>,
-    /// auto, uring or mio. auto takes the best one that works here and says which.
+    /// auto, uring, mio or iocp. auto takes the best one that works here and says which.
     #[arg(long, value_name = "ENGINE", env = "FINWAIT_ENGINE", default_value = "auto")]
     pub engine: EngineChoice,
     /// Worker threads, or auto: one per processor.

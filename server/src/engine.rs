@@ -7,6 +7,12 @@ use std::str::FromStr;
 use crate::listener::Source;
 use crate::worker::{Ready, Settings};
 
+#[cfg(windows)]
+#[expect(
+    unsafe_code,
+    reason = "the kernel writes the ends of operations into memory of ours, whenever they come"
+)]
+pub mod iocp;
 pub mod mio;
 #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
 pub mod tokio_uring;
@@ -19,16 +25,16 @@ pub mod uring;
 pub enum EngineKind {
     /// io_uring, through the raw crate: Linux 5.19 and later, best from 6.12 on.
     Uring,
-    /// Readiness through mio: epoll, kqueue.
+    /// Readiness through mio: epoll, kqueue, AFD.
     Mio,
     /// io_uring, through the runtime tokio-uring: Linux.
     TokioUring,
+    /// Completion ports: Windows.
+    Iocp,
 }
 
-impl EngineKind {
-    /// All of them, those that cannot run here as well.
-    pub const ALL: [Self; 3] = [Self::Uring, Self::Mio, Self::TokioUring];
-}
+/// What `auto` tries first.
+const BEST: EngineKind = if cfg!(windows) { EngineKind::Iocp } else { EngineKind::Uring };
 
 /// Which engine is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,8 +80,8 @@ pub fn choose(choice: EngineChoice) -> Result<Chosen, Unavailable> {
             probe(kind).map_err(Unavailable)?;
             Ok(Chosen { kind, fallback: None })
         }
-        EngineChoice::Auto => Ok(match probe(EngineKind::Uring) {
-            Ok(()) => Chosen { kind: EngineKind::Uring, fallback: None },
+        EngineChoice::Auto => Ok(match probe(BEST) {
+            Ok(()) => Chosen { kind: BEST, fallback: None },
             Err(why) => Chosen { kind: EngineKind::Mio, fallback: Some(why) },
         }),
     }
@@ -88,19 +94,23 @@ pub fn run(kind: EngineKind) -> Run {
         #[cfg(target_os = "linux")]
         EngineKind::Uring => uring::run,
         #[cfg(not(target_os = "linux"))]
-        EngineKind::Uring => |_, _, ready| {
-            ready.tell(Err(io::ErrorKind::Unsupported.into()));
-            Ok(())
-        },
+        EngineKind::Uring => unsupported,
         EngineKind::Mio => mio::run,
         #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
         EngineKind::TokioUring => tokio_uring::run,
         #[cfg(not(all(target_os = "linux", feature = "tokio-uring")))]
-        EngineKind::TokioUring => |_, _, ready| {
-            ready.tell(Err(io::ErrorKind::Unsupported.into()));
-            Ok(())
-        },
+        EngineKind::TokioUring => unsupported,
+        #[cfg(windows)]
+        EngineKind::Iocp => iocp::run,
+        #[cfg(not(windows))]
+        EngineKind::Iocp => unsupported,
     }
+}
+
+/// Where an engine is not there [`choose`] does not choose it.
+fn unsupported(_: Vec<Source>, _: &Settings, ready: &Ready) -> io::Result<()> {
+    ready.tell(Err(io::ErrorKind::Unsupported.into()));
+    Ok(())
 }
 
 fn probe(kind: EngineKind) -> Result<(), String> {
@@ -122,6 +132,8 @@ fn probe(kind: EngineKind) -> Result<(), String> {
         EngineKind::TokioUring => {
             Err("this build is without it (feature tokio-uring); use --engine uring or mio".to_owned())
         }
+        EngineKind::Iocp if cfg!(windows) => Ok(()),
+        EngineKind::Iocp => Err("completion ports are there on Windows only; use --engine auto".to_owned()),
     }
 }
 
@@ -133,6 +145,7 @@ impl EngineKind {
             Self::Uring => "uring",
             Self::Mio => "mio",
             Self::TokioUring => "tokio-uring",
+            Self::Iocp => "iocp",
         }
     }
 }
@@ -152,7 +165,8 @@ impl FromStr for EngineChoice {
             "uring" => Ok(Self::Forced(EngineKind::Uring)),
             "mio" => Ok(Self::Forced(EngineKind::Mio)),
             "tokio-uring" => Ok(Self::Forced(EngineKind::TokioUring)),
-            _ => Err("one of auto, uring, mio, tokio-uring is expected".to_owned()),
+            "iocp" => Ok(Self::Forced(EngineKind::Iocp)),
+            _ => Err("one of auto, uring, mio, tokio-uring, iocp is expected".to_owned()),
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn refuse_handshakes(listener: SockRef<'_>) {
 
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    sys::reuse_address(&socket)?;
+    sys::claim_port(&socket)?;
     if addr.is_ipv6() {
         // Whether [::] takes IPv4 too differs between systems; here it never does, and both can be listened on.
         socket.set_only_v6(true)?;

@@ -49,7 +49,9 @@ fn serve(serve: Serve) -> ExitCode {
     let server = match Server::start_with(&config, &handle) {
         Ok(server) => server,
         Err(error @ StartError::Engine(_)) => return fail(USAGE, &error),
-        Err(error @ (StartError::Listen(..) | StartError::Worker(_))) => return fail(FAILED, &error),
+        Err(error @ (StartError::Listen(..) | StartError::Worker(_) | StartError::Sockets(_))) => {
+            return fail(FAILED, &error);
+        }
     };
     for addr in server.addrs() {
         if json {

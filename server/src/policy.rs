@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::conn::{Conn, Event, Fault, Phase};
+use crate::sys::{self, Numbers};
 
 /// Connections that the kernel may hold for us before they are accepted. `listen` in std and mio is fixed at 128.
 pub const BACKLOG: u32 = 4096;
@@ -104,11 +105,73 @@ pub fn accept_verdict(error: &io::Error) -> AcceptVerdict {
     }
 }
 
-/// The cause behind an error of a receive, a send or a `shutdown`.
-#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended, and not ours")]
+/// The fault behind an error of a receive, a send or a `shutdown`.
 #[must_use]
 pub fn fault(error: &io::Error) -> Fault {
-    match error.kind() {
+    match cause(error) {
+        Cause::Failed(fault) => fault,
+        // Only a receive can end so. A send that hears of it has nobody left to send to.
+        Cause::Graceful => Fault::Reset,
+        Cause::Bug => {
+            tracing::error!("an operation after its end: {error}; this is a bug");
+            Fault::Local
+        }
+    }
+}
+
+/// What an error says, by cause and not by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is the peer's FIN, told as an error.
+    Graceful,
+    /// It is a fault of this kind.
+    Failed(Fault),
+    /// We asked for what cannot be asked for.
+    Bug,
+}
+
+/// The cause behind an error of a receive, a send or a `shutdown`.
+#[must_use]
+pub fn cause(error: &io::Error) -> Cause {
+    let by_number = error.raw_os_error().and_then(|number| cause_of(sys::NUMBERS, number));
+    by_number.unwrap_or_else(|| Cause::Failed(fault_of_kind(error.kind())))
+}
+
+/// The cause behind an error by its number; `None` where the kind that std makes of it has to do.
+///
+/// On Windows the same end has one number for whoever called (Winsock's, from 10000 on) and another for whoever waits
+/// at a completion port (the system's).
+#[must_use]
+pub fn cause_of(numbers: Numbers, number: i32) -> Option<Cause> {
+    let fault = match (numbers, number) {
+        // ERROR_NETNAME_DELETED, WSAECONNRESET, and at a `shutdown` WSAENOTCONN.
+        (Numbers::Windows, 64 | 10054 | 10057) => Fault::Reset,
+        // ECONNRESET; EPIPE is a RST that was seen before, as is ENOTCONN at a `shutdown`.
+        (Numbers::Linux, 104 | 32 | 107) => Fault::Reset,
+        // ERROR_CONNECTION_ABORTED, WSAECONNABORTED.
+        (Numbers::Windows, 1236 | 10053) => Fault::Aborted,
+        // ECONNABORTED.
+        (Numbers::Linux, 103) => Fault::Aborted,
+        // ERROR_SEM_TIMEOUT, WSAETIMEDOUT, and WSAENETRESET: keep-alive found nobody.
+        (Numbers::Windows, 121 | 10060 | 10052) => Fault::TimedOut,
+        // ETIMEDOUT.
+        (Numbers::Linux, 110) => Fault::TimedOut,
+        // ERROR_OPERATION_ABORTED; Wine 8 also says ERROR_HANDLES_CLOSED.
+        (Numbers::Windows, 995 | 676) => Fault::Cancelled,
+        // ECANCELED.
+        (Numbers::Linux, 125) => Fault::Cancelled,
+        // WSAEDISCON.
+        (Numbers::Windows, 10101) => return Some(Cause::Graceful),
+        // WSAESHUTDOWN: a send after our own FIN.
+        (Numbers::Windows, 10058) => return Some(Cause::Bug),
+        (Numbers::Windows | Numbers::Linux | Numbers::Other, _) => return None,
+    };
+    Some(Cause::Failed(fault))
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended, and not ours")]
+fn fault_of_kind(kind: io::ErrorKind) -> Fault {
+    match kind {
         // EPIPE and ENOTCONN: the reset was seen before and is seen again.
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
             Fault::Reset

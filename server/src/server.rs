@@ -12,7 +12,7 @@ use crate::engine::{self, EngineKind};
 use crate::listener::{self, Source};
 use crate::metrics::{Metrics, Tally};
 use crate::policy::{Deadlines, Places};
-use crate::sys;
+use crate::sys::{self, Sockets};
 use crate::worker::{Ready, Settings};
 
 /// A server that accepts and echoes until it is drained.
@@ -22,6 +22,8 @@ pub struct Server {
     addrs: Vec<SocketAddr>,
     drain: Arc<Drain>,
     workers: Vec<Worker>,
+    /// Each worker holds them too: whoever is the last to end gives them back.
+    sockets: Arc<Sockets>,
 }
 
 /// Ends a server from another thread. It can be made before the server is, so that a signal which comes while the
@@ -44,6 +46,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A worker could not be started.
     Worker(io::Error),
+    /// This system has no sockets for us.
+    Sockets(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -53,6 +57,7 @@ impl fmt::Display for StartError {
             Self::Listen(addr, error) => {
                 write!(f, "cannot listen on {addr}: {error}; {}", listen_remedy(*addr, error))
             }
+            Self::Sockets(error) => write!(f, "no sockets are to be had: {error}; it takes Winsock 2.2"),
             Self::Worker(error) => {
                 write!(
                     f,
@@ -101,6 +106,8 @@ impl Server {
             Some(why) => tracing::warn!("engine {}: {why}", chosen.kind),
             None => tracing::info!("engine {}", chosen.kind),
         }
+        // Before the first socket.
+        let sockets = Arc::new(Sockets::start().map_err(StartError::Sockets)?);
         let workers = config.workers.get();
         let mut sources: Vec<Vec<Source>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addrs = Vec::new();
@@ -112,7 +119,7 @@ impl Server {
         }
         let drain = Arc::clone(&handle.0);
         let places = Arc::new(Places::new(config.conns_max));
-        let mut server = Self { engine: chosen.kind, addrs, drain, workers: Vec::new() };
+        let mut server = Self { engine: chosen.kind, addrs, drain, workers: Vec::new(), sockets };
         let mut readies = Vec::new();
         for sources in sources {
             let (ready, heard) = Ready::channel();
@@ -205,8 +212,11 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         let run = engine::run(self.engine);
+        let sockets = Arc::clone(&self.sockets);
         let thread =
             std::thread::Builder::new().name(format!("worker-{}", self.workers.len())).spawn(move || {
+                // Given back after the last close of this worker.
+                let _sockets = sockets;
                 // However this worker ends, the others must not go on without it: half a server helps nobody.
                 let _drain_others = DrainOnDrop(Arc::clone(&settings.drain));
                 run(sources, &settings, &ready)

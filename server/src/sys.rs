@@ -39,13 +39,59 @@ pub fn share_port(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Lets a listener be bound while connections of an earlier one are in TIME_WAIT. On Windows the same option would
-/// let a stranger take the port, so it is left alone there.
+/// Lets a listener be bound while connections of an earlier one are in TIME_WAIT, and no stranger on its port. On Windows
+/// the option that does the one here (SO_REUSEADDR) would undo the other, and SO_EXCLUSIVEADDRUSE is what does both.
 ///
 /// # Errors
 /// As setsockopt(2).
-pub fn reuse_address(socket: &Socket) -> io::Result<()> {
-    if cfg!(unix) { socket.set_reuse_address(true) } else { Ok(()) }
+pub fn claim_port(socket: &Socket) -> io::Result<()> {
+    #[cfg(windows)]
+    return windows::exclusive_address(socket);
+    #[cfg(not(windows))]
+    return socket.set_reuse_address(true);
+}
+
+/// Whose numbers this system's errors are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// errno(3) of Linux.
+    Linux,
+    /// GetLastError and WSAGetLastError.
+    Windows,
+    /// Somebody else's: only what std makes of them is known.
+    Other,
+}
+
+/// Whose numbers they are here.
+pub const NUMBERS: Numbers = if cfg!(windows) {
+    Numbers::Windows
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    Numbers::Linux
+} else {
+    Numbers::Other
+};
+
+/// The system's sockets, for as long as this lives: on Windows they are asked for, and given back after the last close.
+#[derive(Debug)]
+pub struct Sockets(());
+
+impl Sockets {
+    /// Asks for them.
+    ///
+    /// # Errors
+    /// As WSAStartup, and `Unsupported` where Winsock 2.2 is not there; elsewhere none.
+    pub fn start() -> io::Result<Self> {
+        #[cfg(windows)]
+        windows::startup()?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        #[cfg(windows)]
+        windows::cleanup();
+    }
 }
 
 /// Drops SYNs that arrive at a listening socket, so that no new handshake begins while those under way finish
@@ -116,11 +162,131 @@ pub fn on_termination(mut act: impl FnMut() + Send + 'static) -> io::Result<()> 
     Ok(())
 }
 
+/// Calls `act` on a thread of its own when the program is asked to end: at every Ctrl-C and Ctrl-Break, and twice when
+/// its console closes or the system shuts down, where what is not over after the second time is cut off.
+///
+/// # Errors
+/// As SetConsoleCtrlHandler.
+#[cfg(windows)]
+pub fn on_termination(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let events = windows::console_events()?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for () in events {
+            act();
+        }
+    })?;
+    Ok(())
+}
+
+/// What Windows has no safe wrapper for.
+#[cfg(windows)]
+#[expect(unsafe_code, reason = "plain calls into the system")]
+mod windows {
+    use std::io;
+    use std::mem::size_of_val;
+    use std::os::windows::io::AsRawSocket;
+    use std::sync::OnceLock;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use socket2::Socket;
+    use windows_sys::Win32::Networking::WinSock::{
+        SO_EXCLUSIVEADDRUSE, SOCKET, SOL_SOCKET, WSACleanup, WSADATA, WSAStartup, setsockopt,
+    };
+    use windows_sys::Win32::System::Console::{
+        CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT,
+        SetConsoleCtrlHandler,
+    };
+
+    /// Winsock 2.2: the minor version is the high byte.
+    const VERSION: u16 = 0x0202;
+    /// When a console closes, Windows ends the program after about five seconds. What a drain has not ended in this
+    /// time is expired, so that there is a second left to say so.
+    const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
+    const TRUE: i32 = 1;
+    const FALSE: i32 = 0;
+
+    static EVENTS: OnceLock<Sender<()>> = OnceLock::new();
+
+    pub(super) fn startup() -> io::Result<()> {
+        let mut data = WSADATA::default();
+        // SAFETY: there is room for what it says.
+        let error = unsafe { WSAStartup(VERSION, &raw mut data) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let version = data.wVersion;
+        if version != VERSION {
+            cleanup();
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("Winsock {version:#06x}, not 2.2"),
+            ));
+        }
+        tracing::debug!("WSAStartup: Winsock 2.2");
+        Ok(())
+    }
+
+    pub(super) fn cleanup() {
+        // SAFETY: there was a startup for it, and whoever made sockets since then has closed them.
+        match unsafe { WSACleanup() } {
+            0 => tracing::debug!("WSACleanup"),
+            _ => tracing::error!("WSACleanup failed: {}", io::Error::last_os_error()),
+        }
+    }
+
+    pub(super) fn exclusive_address(socket: &Socket) -> io::Result<()> {
+        let exclusive = TRUE;
+        // SAFETY: the option is a number that lies where and is as long as is said.
+        let result = unsafe {
+            setsockopt(
+                socket.as_raw_socket() as SOCKET,
+                SOL_SOCKET,
+                SO_EXCLUSIVEADDRUSE,
+                (&raw const exclusive).cast(),
+                size_of_val(&exclusive) as i32,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// What is to be done about the program's end, as it comes.
+    pub(super) fn console_events() -> io::Result<Receiver<()>> {
+        let (sender, receiver) = channel();
+        if EVENTS.set(sender).is_err() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        // SAFETY: the handler is a function, there for as long as the program.
+        match unsafe { SetConsoleCtrlHandler(Some(handle), TRUE) } {
+            0 => Err(io::Error::last_os_error()),
+            _ => Ok(receiver),
+        }
+    }
+
+    /// Runs on a thread that Windows makes for each event.
+    extern "system" fn handle(event: u32) -> i32 {
+        let tell = || EVENTS.get().is_some_and(|events| events.send(()).is_ok());
+        match event {
+            CTRL_C_EVENT | CTRL_BREAK_EVENT => i32::from(tell()),
+            CTRL_CLOSE_EVENT | CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT => {
+                // The program is ended when this returns, so it does not: the end of `main` ends this thread.
+                tell();
+                std::thread::sleep(CLOSE_DEADLINE);
+                tell();
+                loop {
+                    std::thread::park();
+                }
+            }
+            _ => FALSE,
+        }
+    }
+}
+
 /// Calls `act` when the program is asked to end.
 ///
 /// # Errors
-/// `Unsupported`: there is no engine for this system yet whose drain could be asked for.
-#[cfg(not(unix))]
+/// `Unsupported`: nobody knows how this system asks.
+#[cfg(not(any(unix, windows)))]
 pub fn on_termination(_act: impl FnMut() + Send + 'static) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
