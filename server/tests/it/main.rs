@@ -4,7 +4,8 @@
 //! - `dealing`: one listening socket for several workers, where the kernel does not balance.
 //! - `differential`: one made-up client against every engine, which must all do what the model says, and the same.
 //! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
-//! - `program`: the program as its users see it: arguments, output, exit codes, signals.
+//! - `program`: the program as its users see it: arguments, output, exit codes, signals. From a Unix: Windows's is run
+//!   from there, under Wine.
 //! - `sim`: the worker loop over a simulated kernel, clock and peers, all of it from one seed.
 //! - `sizes`: the ring with next to no memory, where everything that is rare happens all the time.
 //! - `snapshot`: the transition table of the machine, one line per transition.
@@ -16,6 +17,7 @@ mod conformance;
 mod dealing;
 mod differential;
 mod policy;
+#[cfg(not(windows))]
 mod program;
 mod sim;
 #[cfg(target_os = "linux")]

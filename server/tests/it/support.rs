@@ -12,7 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use peer::{Part, Peer};
-pub(crate) use program::{Finished, Program, run_to_end};
+pub(crate) use program::Program;
+#[cfg(not(windows))]
+pub(crate) use program::{Finished, run_to_end};
 pub(crate) use running::{Running, config, graceful, outcomes};
 
 /// The one limit on every wait: generous, for a test machine may be busy, and never reached by a good server.
@@ -21,12 +23,17 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How often something that can only be looked at is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Makes a test of each listed `fn(EngineKind)` for each engine, named `uring::case` and `mio::case`. An engine that
-/// cannot run here fails its tests: a suite that skips in silence proves nothing.
+/// Makes a test of each listed `fn(EngineKind)` for each engine of this system, named `uring::case` and `mio::case`. An
+/// engine that cannot run here fails its tests: a suite that skips in silence proves nothing.
 macro_rules! engines {
     ($($case:ident),+ $(,)?) => {
+        #[cfg(not(windows))]
         mod uring {
             $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Uring) })+
+        }
+        #[cfg(windows)]
+        mod iocp {
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Iocp) })+
         }
         mod mio {
             $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Mio) })+
@@ -37,6 +44,33 @@ macro_rules! engines {
     };
 }
 pub(crate) use engines;
+
+/// As [`engines`], for cases with a server in a process of its own, which take a Unix: signals, SIGSTOP, /proc, a shell.
+/// There the engine of Windows has its tests too: its program runs under Wine, and the peers are Linux's own. They are
+/// ignored but where `.ci/steps/wine` asks for them.
+macro_rules! programs {
+    ($($case:ident),+ $(,)?) => {
+        #[cfg(windows)]
+        const _: &[fn(finwait_server::engine::EngineKind)] = &[$($case),+];
+        #[cfg(not(windows))]
+        mod program {
+            mod uring {
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Uring) })+
+            }
+            mod mio {
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Mio) })+
+            }
+            mod iocp {
+                $(
+                    #[test]
+                    #[ignore = "it takes Wine: .ci/run wine"]
+                    fn $case() { super::super::$case(finwait_server::engine::EngineKind::Iocp) }
+                )+
+            }
+        }
+    };
+}
+pub(crate) use programs;
 
 /// Held by every case of more than 500 sockets: a process has 20,000 descriptors here, and cases run in parallel.
 pub(crate) fn many_sockets() -> MutexGuard<'static, ()> {

@@ -7,18 +7,17 @@ use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 
 use crate::support::{
-    Peer, Program, Running, config, engines, graceful, many_sockets, outcomes, wait_until_still,
+    Peer, Program, Running, config, engines, graceful, many_sockets, outcomes, programs, wait_until_still,
 };
 
 engines!(
-    sender_that_does_not_read_is_held_back,
     no_more_than_the_window_is_owed,
     peers_that_never_read_hurt_nobody,
     full_peers_that_read_at_last_get_everything,
     half_closed_full_peers_get_everything,
     a_byte_each_does_not_take_all_buffers,
-    more_arrives_at_once_than_there_are_buffers,
 );
+programs!(sender_that_does_not_read_is_held_back, more_arrives_at_once_than_there_are_buffers,);
 
 /// The writer blocks, the program does not hoard, and all of it arrives once it is read.
 fn sender_that_does_not_read_is_held_back(engine: EngineKind) {

@@ -2,9 +2,9 @@
 
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, engines, graceful, many_sockets};
+use crate::support::{Peer, Program, graceful, many_sockets, programs};
 
-engines!(
+programs!(
     ten_thousand_half_closed_peers_that_read_late,
     a_thousand_in_the_backlog_at_the_drain,
     three_thousand_with_unread_bytes_at_the_drain,

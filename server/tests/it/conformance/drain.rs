@@ -8,14 +8,15 @@ use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
-use crate::support::{Peer, Program, Running, clock, config, engines, graceful, outcomes, wait_until};
+use crate::support::{
+    Peer, Program, Running, clock, config, engines, graceful, outcomes, programs, wait_until,
+};
 
 engines!(
     no_connections,
     right_after_the_start,
     idle_connections,
     silent_and_just_accepted_connections,
-    bytes_unread_at_the_drain,
     ping_pong_across_the_drain,
     stream_across_the_drain,
     grace_lets_connections_end_by_themselves,
@@ -25,6 +26,7 @@ engines!(
     waiting_for_a_place,
     slow_reader_across_the_drain,
 );
+programs!(bytes_unread_at_the_drain,);
 
 fn no_connections(engine: EngineKind) {
     for drain_grace in [Duration::ZERO, Duration::from_secs(60)] {

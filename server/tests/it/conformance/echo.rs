@@ -10,7 +10,7 @@ use finwait_server::engine::EngineKind;
 
 use socket2::SockRef;
 
-use crate::support::{LIMIT, Program, Running, config, engines, graceful};
+use crate::support::{LIMIT, Program, Running, config, engines, graceful, programs};
 
 engines!(
     nothing_then_fin,
@@ -22,12 +22,12 @@ engines!(
     write_then_immediate_shutdown,
     reading_begins_after_a_megabyte_was_sent,
     byte_by_byte,
-    urgent_byte_is_a_byte_like_any_other,
     connections_one_after_another,
     connections_side_by_side,
     several_workers_share_the_connections,
     smallest_window,
 );
+programs!(urgent_byte_is_a_byte_like_any_other,);
 
 fn nothing_then_fin(engine: EngineKind) {
     sends_then_reads(engine, 0);

@@ -11,14 +11,14 @@ use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use crate::support::{
-    LIMIT, Program, Running, clock, config, engines, graceful, outcomes, wait_until, wait_until_still,
+    LIMIT, Program, Running, clock, config, engines, graceful, outcomes, programs, wait_until,
+    wait_until_still,
 };
 
 engines!(
     simultaneous_fins,
     bytes_after_our_fin_are_discarded_and_counted,
     floods_after_our_fin_are_discarded_and_counted,
-    hang_up_hint_before_unread_bytes,
     idle_timeout_ends_with_a_fin,
     idle_timeout_ends_a_peer_that_never_spoke,
     idle_timeout_spares_the_active,
@@ -28,6 +28,7 @@ engines!(
     drain_timeout_resets_what_is_owed,
     expiry_resets_what_is_open,
 );
+programs!(hang_up_hint_before_unread_bytes,);
 
 fn simultaneous_fins(engine: EngineKind) {
     const PEERS: u64 = 100;

@@ -6,14 +6,10 @@ use std::time::Duration;
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, Running, clock, config, engines, graceful, wait_until};
+use crate::support::{Peer, Program, Running, clock, config, engines, graceful, programs, wait_until};
 
-engines!(
-    descriptors_run_out_and_come_back,
-    descriptors_run_out_and_the_drain_begins,
-    no_more_than_the_places_are_served,
-    places_are_shared_by_all_workers,
-);
+engines!(no_more_than_the_places_are_served, places_are_shared_by_all_workers,);
+programs!(descriptors_run_out_and_come_back, descriptors_run_out_and_the_drain_begins,);
 
 /// More than the program has descriptors for, ring, listener and logs included.
 const PEERS: usize = 100;

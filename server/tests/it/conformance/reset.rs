@@ -7,11 +7,9 @@ use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
-use crate::support::{Peer, Program, Running, config, engines, graceful, outcomes, wait_until};
+use crate::support::{Peer, Program, Running, config, engines, graceful, outcomes, programs, wait_until};
 
 engines!(
-    before_accept,
-    before_accept_with_bytes_in_the_queue,
     right_after_connecting,
     idle,
     mid_echo,
@@ -22,6 +20,7 @@ engines!(
     closed_with_our_bytes_unread,
     among_others,
 );
+programs!(before_accept, before_accept_with_bytes_in_the_queue,);
 
 const RESET: Tally = Tally { accepted: 1, reset: 1, ..NOTHING };
 const NOTHING: Tally = Tally {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, engines, wait_until};
+use crate::support::{Peer, Program, programs, wait_until};
 
-engines!(reconnecting_clients_at_the_drain, reconnecting_clients_at_a_drain_without_grace);
+programs!(reconnecting_clients_at_the_drain, reconnecting_clients_at_a_drain_without_grace,);
 
 const CLIENTS: usize = 32;
 const ROUNDS: u32 = 20;

@@ -4,9 +4,9 @@ use clap::Parser;
 use finwait_server::config::{Cli, Config};
 use finwait_server::engine::{self, EngineChoice, EngineKind};
 
-use crate::support::{Program, engines, graceful, run_to_end};
+use crate::support::{Program, graceful, programs, run_to_end};
 
-engines!(a_forced_engine_is_named);
+programs!(a_forced_engine_is_named,);
 
 /// Two places say what the defaults are: a server that is embedded and one that is run must be the same.
 #[test]

@@ -8,7 +8,7 @@ use finwait_server::engine::EngineKind;
 
 use crate::support::{Finished, Running, engines, graceful, run_to_end};
 
-engines!(a_good_server_passes);
+engines!(a_good_server_passes,);
 
 fn a_good_server_passes(engine: EngineKind) {
     let server = Running::start(engine);

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, engines, graceful, run_to_end, wait_until};
+use crate::support::{Peer, Program, graceful, programs, run_to_end, wait_until};
 
-engines!(
+programs!(
     json_parses_and_adds_up,
     plain_lines_say_the_same,
     a_closed_stdout_does_not_matter,

@@ -3,9 +3,9 @@
 use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
-use crate::support::{Program, engines, graceful};
+use crate::support::{Program, graceful, programs};
 
-engines!(
+programs!(
     either_signal_drains,
     a_second_signal_expires,
     the_drain_timeout_expires,

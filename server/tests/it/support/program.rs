@@ -1,4 +1,5 @@
 //! The server as a child process, for limits, signals, memory and processor time.
+#![cfg_attr(windows, allow(dead_code, reason = "its cases take a Unix, and are only compiled here"))]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -23,6 +24,8 @@ pub(crate) struct Program {
     collector: Option<JoinHandle<()>>,
     addrs: Vec<SocketAddr>,
     engine: String,
+    /// It runs under Wine.
+    is_windows: bool,
 }
 
 /// How a program ended that served.
@@ -109,13 +112,20 @@ impl Program {
     #[track_caller]
     fn spawn(before: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_finwait-server")]);
+        command.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]);
+        let is_windows = args.contains(&EngineKind::Iocp.name());
+        if is_windows {
+            let server = std::env::var("FINWAIT_WINDOWS_SERVER").expect("the path of finwait-server.exe");
+            command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/wine/run"), &server]);
+        } else {
+            command.arg(env!("CARGO_BIN_EXE_finwait-server"));
+        }
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         let (stderr, collector) = collect(child.stderr.take().unwrap());
         let (addrs, engine) = (Vec::new(), String::new());
-        Self { child, stdout, stderr, collector: Some(collector), addrs, engine }
+        Self { child, stdout, stderr, collector: Some(collector), addrs, engine, is_windows }
     }
 
     /// The next line of its stdout, without its end; empty at the end.
@@ -178,6 +188,8 @@ impl Program {
     /// Sends it a signal.
     #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
+        // Wine makes a Ctrl-C of SIGINT; SIGTERM ends it as it ends any program that does not expect it.
+        let name = if self.is_windows && name == "TERM" { "INT" } else { name };
         let pid = self.child.id().to_string();
         let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
         assert!(status.success(), "kill -s {name} {pid}");
