@@ -76,7 +76,8 @@ fn listen_remedy(addr: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "another program has the port (`ss -ltnp 'sport = :{port}'` names it): end it or choose another port"
+                "another program has the port (`{}` names it): end it or choose another port",
+                sys::who_has(port)
             )
         }
         io::ErrorKind::PermissionDenied => {

@@ -51,6 +51,16 @@ pub fn claim_port(socket: &Socket) -> io::Result<()> {
     return socket.set_reuse_address(true);
 }
 
+/// The command that tells which program listens on `port`.
+#[must_use]
+pub fn who_has(port: u16) -> String {
+    if cfg!(windows) {
+        format!("netstat -ano -p TCP | findstr :{port}")
+    } else {
+        format!("ss -ltnp 'sport = :{port}'")
+    }
+}
+
 /// Whose numbers this system's errors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {

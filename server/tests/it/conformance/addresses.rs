@@ -7,6 +7,7 @@ use std::time::Duration;
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 use finwait_server::server::{Server, StartError};
+use finwait_server::sys;
 
 use crate::support::{Peer, Running, config, engines, graceful};
 
@@ -79,10 +80,7 @@ fn a_taken_port_is_an_error(engine: EngineKind) {
             }
             StartError::Engine(_) | StartError::Worker(_) | StartError::Sockets(_) => panic!("{message}"),
         }
-        assert!(
-            message.contains("ss -ltnp") && message.contains(&first.addr().port().to_string()),
-            "{message}"
-        );
+        assert!(message.contains(&sys::who_has(first.addr().port())), "{message}");
     }
     // The first one is alone on its port still.
     let peers: Vec<_> = (0..20).map(|_| first.connect_and_echo()).collect();
