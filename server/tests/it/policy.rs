@@ -10,9 +10,11 @@ use std::time::Duration;
 use finwait_server::conn::{Conn, Event, Fault, Op, Outcome};
 use finwait_server::drain::{Drain, Stage};
 use finwait_server::policy::{
-    ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Deadlines, LINGER_TOTAL, Places, accept_backoff,
-    accept_verdict, fault,
+    ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Cause, Deadlines, LINGER_TOTAL, Places,
+    accept_backoff, accept_verdict, cause_of, fault,
 };
+
+use finwait_server::sys::Numbers;
 
 use crate::support::clock;
 
@@ -115,20 +117,49 @@ fn a_lost_connection_does_not_pause_accepting_and_a_lack_does() {
     ] {
         assert_eq!(accept_verdict(&kind.into()), AcceptVerdict::Again, "{kind}");
     }
-    // EPERM, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2).
+    // EPERM, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2). On Windows they are no errors of accepting, nor known ones.
     for errno in [1, 22, 24, 23, 105, 12] {
         let error = io::Error::from_raw_os_error(errno);
         assert_eq!(accept_verdict(&error), AcceptVerdict::Pause, "{error}");
     }
 }
 
+/// Each number of each system that a socket's end has been seen with, and what it means.
+#[test]
+fn numbers_mean_causes() {
+    const TABLE: [(Numbers, &[i32], Cause); 11] = [
+        (Numbers::Windows, &[64, 10054], Cause::Failed(Fault::Reset)),
+        // At a `shutdown`, and Wine's AcceptEx.
+        (Numbers::Windows, &[10057], Cause::Failed(Fault::Reset)),
+        (Numbers::Windows, &[1236, 10053], Cause::Failed(Fault::Aborted)),
+        (Numbers::Windows, &[121, 10060, 10052], Cause::Failed(Fault::TimedOut)),
+        (Numbers::Windows, &[995, 676], Cause::Failed(Fault::Cancelled)),
+        (Numbers::Windows, &[10101], Cause::Graceful),
+        (Numbers::Windows, &[10058], Cause::Bug),
+        (Numbers::Linux, &[104, 32, 107], Cause::Failed(Fault::Reset)),
+        (Numbers::Linux, &[103], Cause::Failed(Fault::Aborted)),
+        (Numbers::Linux, &[110], Cause::Failed(Fault::TimedOut)),
+        (Numbers::Linux, &[125], Cause::Failed(Fault::Cancelled)),
+    ];
+    let meaning = |of: Numbers, number: i32| {
+        let row = TABLE.iter().find(|(numbers, row, _)| *numbers == of && row.contains(&number));
+        row.map(|&(_, _, cause)| cause)
+    };
+    for numbers in [Numbers::Windows, Numbers::Linux, Numbers::Other] {
+        // One system's numbers mean nothing on another, and what is not in the table is left to std.
+        for number in 0..12_000 {
+            assert_eq!(cause_of(numbers, number), meaning(numbers, number), "{numbers:?} {number}");
+        }
+    }
+}
+
+/// Those numbers that are not in the table too: their kinds are told apart.
 #[test]
 fn causes_are_told_apart() {
-    // ECONNRESET, EPIPE, ENOTCONN: one RST, seen at different times. Numbers as on Linux.
-    for (errno, cause) in [
+    // ENOBUFS, ENOMEM, EBADF, EHOSTUNREACH, ENETUNREACH, and what Winsock has for them.
+    const LINUX: &[(i32, Fault)] = &[
         (104, Fault::Reset),
         (32, Fault::Reset),
-        (107, Fault::Reset),
         (103, Fault::Aborted),
         (110, Fault::TimedOut),
         (113, Fault::TimedOut),
@@ -136,8 +167,19 @@ fn causes_are_told_apart() {
         (105, Fault::Local),
         (12, Fault::Local),
         (9, Fault::Local),
-    ] {
-        let error = io::Error::from_raw_os_error(errno);
+    ];
+    const WINDOWS: &[(i32, Fault)] = &[
+        (10054, Fault::Reset),
+        (10053, Fault::Aborted),
+        (10060, Fault::TimedOut),
+        (10065, Fault::TimedOut),
+        (10051, Fault::TimedOut),
+        (10055, Fault::Local),
+        (8, Fault::Local),
+        (10038, Fault::Local),
+    ];
+    for &(number, cause) in if cfg!(windows) { WINDOWS } else { LINUX } {
+        let error = io::Error::from_raw_os_error(number);
         assert_eq!(fault(&error), cause, "{error}");
     }
 }
