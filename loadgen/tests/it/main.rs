@@ -16,6 +16,8 @@
 //! - `support`: the small vocabulary that the cases are written in.
 //! - `validity`: when a run is about its generator.
 //! - `verdict`: what a run comes to, and the exit code.
+// It signals processes and sets their processors: a Windows program is judged from here, by .ci/steps/wine.
+#![cfg(unix)]
 
 mod arguments;
 mod endings;

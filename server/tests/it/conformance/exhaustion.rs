@@ -6,7 +6,7 @@ use std::time::Duration;
 use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, Running, clock, config, engines, graceful, programs, wait_until};
+use crate::support::{Peer, Program, Running, clock, config, engines, graceful, programs, shows, wait_until};
 
 engines!(no_more_than_the_places_are_served, places_are_shared_by_all_workers,);
 programs!(descriptors_run_out_and_come_back, descriptors_run_out_and_the_drain_begins,);
@@ -16,6 +16,15 @@ const PEERS: usize = 100;
 const FEW_DESCRIPTORS: &str = "ulimit -n 64;";
 
 fn descriptors_run_out_and_come_back(engine: EngineKind) {
+    if !shows("descriptors_run_out_and_come_back", engine) {
+        let program = Program::start(engine, &[]);
+        let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
+        peers.iter().for_each(Peer::fin);
+        peers.iter().for_each(Peer::echo_and_eof);
+        let ended = program.end();
+        assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, PEERS as u64)));
+        return;
+    }
     let program = Program::start_in_shell(engine, FEW_DESCRIPTORS, &[]);
     let peers = exhaust(&program);
     let (cpu_before, began) = (program.cpu_time(), clock());
@@ -39,6 +48,19 @@ fn descriptors_run_out_and_come_back(engine: EngineKind) {
 /// Those in the backlog are accepted as room is made, for as long as the grace lasts.
 fn descriptors_run_out_and_the_drain_begins(engine: EngineKind) {
     let args = ["--drain-grace", "20s", "--drain-timeout", "40s"];
+    if !shows("descriptors_run_out_and_the_drain_begins", engine) {
+        let program = Program::start(engine, &args);
+        let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
+        program.signal("TERM");
+        program.wait_for_log("draining");
+        peers.iter().for_each(|peer| peer.send(10));
+        peers.iter().for_each(|peer| peer.echo(10));
+        peers.iter().for_each(Peer::fin);
+        peers.iter().for_each(Peer::echo_and_eof);
+        let ended = program.ended();
+        assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, PEERS as u64 * 11)));
+        return;
+    }
     let program = Program::start_in_shell(engine, FEW_DESCRIPTORS, &args);
     let peers = exhaust(&program);
     program.signal("TERM");

@@ -100,6 +100,11 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// As [`Peer::fin`], where the server may have ended the connection.
+    pub(crate) fn try_fin(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
     /// Reads the next `len` bytes of the echo.
     #[track_caller]
     pub(crate) fn echo(&self, len: usize) {
@@ -140,6 +145,18 @@ impl Peer {
                 Part::Bytes => {}
                 Part::Eof => panic!("EOF after {} bytes, {} sent: a RST was due", self.read(), self.sent()),
                 Part::Reset => return,
+            }
+        }
+    }
+
+    /// Reads to the server's FIN or RST, where either may come. `true` when it was the FIN.
+    #[track_caller]
+    pub(crate) fn echo_to_eof_or_reset(&self) -> bool {
+        loop {
+            match self.read_some(CHUNK).unwrap() {
+                Part::Bytes => {}
+                Part::Eof => return true,
+                Part::Reset => return false,
             }
         }
     }

@@ -1,0 +1,50 @@
+//! What Wine 8 cannot show, case by case: each stands here with why, and the case then asserts what Wine does instead.
+
+use finwait_server::engine::EngineKind;
+
+/// Cases by name, the engine under Wine that they are about, and what they meet there.
+const TABLE: [(&str, EngineKind, &str); 13] = [
+    ("a_byte_each_does_not_take_all_buffers", EngineKind::Iocp, NO_SMALL_SEGMENTS),
+    ("a_byte_each_does_not_take_all_buffers", EngineKind::Mio, NO_SMALL_SEGMENTS),
+    ("before_accept", EngineKind::Iocp, GONE),
+    ("before_accept_with_bytes_in_the_queue", EngineKind::Iocp, GONE),
+    ("descriptors_run_out_and_come_back", EngineKind::Iocp, NO_LIMIT),
+    ("descriptors_run_out_and_the_drain_begins", EngineKind::Iocp, NO_LIMIT),
+    ("either_signal_drains", EngineKind::Iocp, NO_SIGTERM),
+    ("expiry_resets_what_is_open", EngineKind::Iocp, RESET_IS_EOF),
+    ("expiry_resets_what_is_open", EngineKind::Mio, RESET_IS_EOF),
+    ("idle", EngineKind::Mio, RESET_IS_EOF),
+    ("reconnecting_clients_at_a_drain_without_grace", EngineKind::Iocp, NO_FILTER),
+    ("reconnecting_clients_at_the_drain", EngineKind::Iocp, NO_FILTER),
+    ("right_after_connecting", EngineKind::Iocp, GONE),
+];
+
+const NO_SMALL_SEGMENTS: &str =
+    "without small segments a peer holds megabytes, which a window of one byte fills in minutes";
+const GONE: &str = "AcceptEx fails for a client that is gone (WSAENOTCONN), and a reset with no receive pending reads as EOF";
+const NO_LIMIT: &str =
+    "descriptors are wineserver's, which all programs share: a limit on the program is none on it";
+
+const NO_SIGTERM: &str =
+    "SIGTERM ends any program at once, and SIGINT is a Ctrl-C: that is sent in its place";
+const RESET_IS_EOF: &str = "a RST that comes while no receive is pending reads as EOF, on either side";
+const NO_FILTER: &str =
+    "a SYN cannot be dropped, so a handshake that ends as the listener closes is reset; so on Windows";
+
+/// Whether `case` can see on `engine` what it is about. Under Wine it says so when that is not what it asserts.
+#[track_caller]
+pub(crate) fn shows(case: &str, engine: EngineKind) -> bool {
+    let mut rows = TABLE.iter().filter(|&&(name, of, _)| name == case && of == engine);
+    let is_wine =
+        std::env::var_os("FINWAIT_UNDER_WINE").is_some() || !cfg!(windows) && engine == EngineKind::Iocp;
+    match rows.next().filter(|_| is_wine) {
+        Some((_, _, why)) => {
+            println!("WINE: {case} {engine}: {why}");
+            false
+        }
+        None => {
+            assert!(TABLE.iter().any(|&(name, ..)| name == case), "{case} is not in the table");
+            true
+        }
+    }
+}
