@@ -18,7 +18,7 @@ usage() {
     exit 2
 }
 
-[[ $# -ge 2 && -x $1 && $2 =~ ^(uring|mio|tokio-uring)$ ]] || usage 'SERVER uring|mio|tokio-uring [GENERATOR]'
+[[ $# -ge 2 && -x $1 && $2 =~ ^(uring|mio|tokio-uring|iocp)$ ]] || usage 'SERVER uring|mio|tokio-uring|iocp [GENERATOR]'
 # Every step bounds itself, so that one run by hand cannot hang either.
 if [[ -z ${FINWAIT_STEP_BOUNDED-} ]]; then
     FINWAIT_STEP_BOUNDED=1 exec timeout --kill-after=10 "$STEP_MAX_S" "$0" "$@"
