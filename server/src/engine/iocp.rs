@@ -147,9 +147,10 @@ impl Iocp {
         // Reads are tried when something is there, and must not wait when it was not.
         let ready = accepted.set_nonblocking(true).and_then(|()| self.port.adopt(&accepted, key));
         if let Err(error) = ready {
-            // It is closed again, and its peer gets a FIN or a RST.
+            // A FIN would say that there was nothing to echo; should this fail too, there is nothing left to try.
+            let _ = accepted.set_linger(Some(Duration::ZERO));
             self.vacant.push(index);
-            tracing::warn!("a connection cannot be served: {error}");
+            tracing::warn!("a connection cannot be served, and is reset: {error}");
             return;
         }
         slot.peer = Some(Peer::new(accepted));

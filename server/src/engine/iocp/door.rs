@@ -223,8 +223,8 @@ impl Door {
             Way::Listener(acceptor, dealer) => {
                 let mut came = Vec::new();
                 let result = acceptor.post(&mut came);
-                // The operations of those that came at once are free, and wait for the next ones in the next turn.
-                self.hinted = !came.is_empty();
+                // Those that ended at once wait for the next connections in the next turn.
+                self.hinted = !came.is_empty() || !acceptor.is_in_flight();
                 into.extend(came.into_iter().filter_map(|accepted| deal(dealer.as_mut(), accepted)));
                 match result {
                     Ok(()) => Turn::GoesOn,
