@@ -24,7 +24,10 @@ use crate::support::{Running, config};
 use play::{Seen, play};
 use script::{Reading, Script, Step, WINDOWS};
 
+#[cfg(not(windows))]
 const ENGINES: [EngineKind; 3] = [EngineKind::Uring, EngineKind::Mio, EngineKind::TokioUring];
+#[cfg(windows)]
+const ENGINES: [EngineKind; 2] = [EngineKind::Iocp, EngineKind::Mio];
 /// Scripts tried when `PROPTEST_CASES` does not say: some seconds of each test.
 const CASES: u32 = 400;
 /// A server of its own for each script takes the time that a drain takes.
@@ -131,7 +134,7 @@ fn start(engine: EngineKind, window: u32) -> Running {
 fn on_each(play: impl Fn(usize) -> Seen + Sync) -> [Seen; ENGINES.len()] {
     std::thread::scope(|scope| {
         let play = &play;
-        let threads = [0, 1, 2].map(|index| scope.spawn(move || play(index)));
+        let threads: [_; ENGINES.len()] = std::array::from_fn(|index| scope.spawn(move || play(index)));
         threads.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }

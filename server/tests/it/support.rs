@@ -41,6 +41,7 @@ macro_rules! engines {
         mod mio {
             $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Mio) })+
         }
+        #[cfg(not(windows))]
         mod tokio_uring {
             $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::TokioUring) })+
         }
@@ -62,6 +63,9 @@ macro_rules! programs {
             }
             mod mio {
                 $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Mio) })+
+            }
+            mod tokio_uring {
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::TokioUring) })+
             }
             mod iocp {
                 $(
