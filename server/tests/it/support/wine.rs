@@ -48,3 +48,21 @@ pub(crate) fn shows(case: &str, engine: EngineKind) -> bool {
         }
     }
 }
+
+/// A row whose case was renamed, or no longer asks, would claim what nobody looks at.
+#[test]
+fn every_row_has_a_case_that_asks() {
+    let sources = [
+        include_str!("../conformance/backpressure.rs"),
+        include_str!("../conformance/ending.rs"),
+        include_str!("../conformance/exhaustion.rs"),
+        include_str!("../conformance/reset.rs"),
+        include_str!("../conformance/storm.rs"),
+        include_str!("../program/signals.rs"),
+    ];
+    for (name, ..) in TABLE {
+        let (case, question) = (format!("fn {name}("), format!("\"{name}\", "));
+        let asks = |source: &&str| source.contains(&case) && source.contains(&question);
+        assert!(sources.iter().any(asks), "no case {name} asks what Wine shows");
+    }
+}
