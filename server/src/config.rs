@@ -75,7 +75,8 @@ Examples:
 Signals:
   SIGTERM or SIGINT drains: connections may end by themselves for --drain-grace, and
   are then ended properly. A second signal, or --drain-timeout, expires what is left.
-  The tally is printed on stdout.
+  The tally is printed on stdout. On Windows Ctrl-C and Ctrl-Break do the same, and when
+  the console is closed what is left is expired after four seconds.
 
 Exit codes:
   0  drained, and the drain had to expire no connection
