@@ -51,6 +51,10 @@ pub fn claim_port(socket: &Socket) -> io::Result<()> {
     return socket.set_reuse_address(true);
 }
 
+/// Whether after a send that took less than it was given readiness is reported again. So it is with epoll; elsewhere it is
+/// armed again by the call that would block, and who does not make it waits for ever.
+pub const SHORT_COUNT_SUFFICES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// The command that tells which program listens on `port`.
 #[must_use]
 pub fn who_has(port: u16) -> String {

@@ -23,6 +23,7 @@ use crate::conn::{Event, Fault, Op, OpKind};
 use crate::listener::Source;
 use crate::policy;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
+use crate::sys;
 use crate::worker::{self, Ready, Settings};
 
 /// Events taken from the kernel in one turn.
@@ -316,8 +317,8 @@ impl Peer {
         match ignoring_interrupts(|| self.stream.write_vectored(&pieces)) {
             Ok(sent) => {
                 self.send = None;
-                // A short count means that the socket buffer is full: the kernel will say when it is not.
-                self.writable = sent == asked;
+                // A short count means that the socket buffer is full: some kernels will say when it is not.
+                self.writable = sent == asked || !sys::SHORT_COUNT_SUFFICES;
                 self.bytes.consume(sent, pool);
                 Some(Event::Sent(u32::try_from(sent).expect("no more than was asked for")))
             }

@@ -38,7 +38,7 @@ const SERVER: [(&str, &[&str]); 18] = [
 ];
 
 /// One engine knows nothing of another.
-const ENGINE: &[&str] = &["conn", "drain", "listener", "metrics", "policy", "proactor", "worker"];
+const ENGINE: &[&str] = &["conn", "drain", "listener", "metrics", "policy", "proactor", "sys", "worker"];
 
 /// The modules of the generator.
 const LOADGEN: [(&str, &[&str]); 24] = [
