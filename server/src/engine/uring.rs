@@ -16,7 +16,6 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -37,6 +36,7 @@ use crate::conn::{Event, Fault, Op, OpKind};
 use crate::listener::Source;
 use crate::policy;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
+use crate::sys;
 use crate::worker::{self, Ready, Settings};
 
 pub use self::probe::{Unavailable, probe};
@@ -355,10 +355,7 @@ impl Proactor for Uring {
     }
 
     fn is_dry(&mut self, token: Token) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let look =
-            SockRef::from(self.fd(token)).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
-        let empty = look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let empty = sys::is_empty(SockRef::from(self.fd(token)));
         // In this order: what a receive took out before the look has left its completion in the ring, or, where that is
         // full, with the kernel.
         empty && self.ring.is_empty() && !self.ring.has_more()

@@ -51,7 +51,7 @@ pub(crate) use engines;
 
 /// As [`engines`], for cases with a server in a process of its own, which take a Unix: signals, SIGSTOP, /proc, a shell.
 /// There the engine of Windows has its tests too: its program runs under Wine, and the peers are Linux's own. They are
-/// ignored but where `.ci/steps/wine` asks for them.
+/// ignored but where `.ci/wine/suite` asks for them.
 macro_rules! programs {
     ($($case:ident),+ $(,)?) => {
         #[cfg(windows)]
@@ -70,7 +70,7 @@ macro_rules! programs {
             mod iocp {
                 $(
                     #[test]
-                    #[ignore = "it takes Wine: .ci/run wine"]
+                    #[ignore = "it takes Wine: .ci/run wine-suite"]
                     fn $case() { super::super::$case(finwait_server::engine::EngineKind::Iocp) }
                 )+
             }

@@ -27,7 +27,7 @@ const SERVER: [(&str, &[&str]); 18] = [
     ("engine", &["engine/*", "listener", "worker"]),
     ("engine/iocp", ENGINE),
     ("engine/mio", ENGINE),
-    ("engine/tokio_uring", &["conn", "listener", "policy", "proactor", "sys", "worker"]),
+    ("engine/tokio_uring", ENGINE),
     ("engine/uring", ENGINE),
     ("listener", &["policy", "sys"]),
     ("metrics", &["conn"]),
