@@ -44,9 +44,9 @@ pub fn reserve_descriptors(count: u32) -> io::Result<()> {
 /// Processors of this host, whoever may use them, where it tells.
 #[must_use]
 pub fn cpus_online() -> Option<u32> {
-    #[cfg(unix)]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     return nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok()??.try_into().ok();
-    #[cfg(not(unix))]
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     None
 }
 
@@ -160,12 +160,10 @@ pub fn cpu_time() -> Option<Duration> {
     #[cfg(unix)]
     {
         use nix::sys::resource::{UsageWho, getrusage};
+        use nix::sys::time::TimeValLike;
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-        let time = |value: nix::sys::time::TimeVal| {
-            Duration::from_secs(value.tv_sec().unsigned_abs())
-                + Duration::from_micros(value.tv_usec().unsigned_abs())
-        };
-        Some(time(usage.user_time()) + time(usage.system_time()))
+        let used = usage.user_time() + usage.system_time();
+        Some(Duration::from_micros(used.num_microseconds().unsigned_abs()))
     }
     #[cfg(not(unix))]
     None

@@ -14,7 +14,7 @@ use crate::worker::{Ready, Settings};
 )]
 pub mod iocp;
 pub mod mio;
-#[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+#[cfg(all(target_os = "linux", not(target_env = "musl"), feature = "tokio-uring"))]
 pub mod tokio_uring;
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the ring, its buffers and its entries are raw memory shared with the kernel")]
@@ -96,9 +96,9 @@ pub fn run(kind: EngineKind) -> Run {
         #[cfg(not(target_os = "linux"))]
         EngineKind::Uring => unsupported,
         EngineKind::Mio => mio::run,
-        #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+        #[cfg(all(target_os = "linux", not(target_env = "musl"), feature = "tokio-uring"))]
         EngineKind::TokioUring => tokio_uring::run,
-        #[cfg(not(all(target_os = "linux", feature = "tokio-uring")))]
+        #[cfg(not(all(target_os = "linux", not(target_env = "musl"), feature = "tokio-uring")))]
         EngineKind::TokioUring => unsupported,
         #[cfg(windows)]
         EngineKind::Iocp => iocp::run,
@@ -120,7 +120,7 @@ fn probe(kind: EngineKind) -> Result<(), String> {
         #[cfg(not(target_os = "linux"))]
         EngineKind::Uring => Err("io_uring is there on Linux only; use --engine mio".to_owned()),
         EngineKind::Mio => Ok(()),
-        #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
+        #[cfg(all(target_os = "linux", not(target_env = "musl"), feature = "tokio-uring"))]
         EngineKind::TokioUring => {
             uring::probe().map_err(|why| why.to_string())?;
             tokio_uring::probe()
@@ -128,10 +128,11 @@ fn probe(kind: EngineKind) -> Result<(), String> {
         }
         #[cfg(not(target_os = "linux"))]
         EngineKind::TokioUring => Err("io_uring is there on Linux only; use --engine mio".to_owned()),
-        #[cfg(all(target_os = "linux", not(feature = "tokio-uring")))]
-        EngineKind::TokioUring => {
-            Err("this build is without it (feature tokio-uring); use --engine uring or mio".to_owned())
-        }
+        #[cfg(all(target_os = "linux", any(target_env = "musl", not(feature = "tokio-uring"))))]
+        EngineKind::TokioUring => Err(
+            "this build is without it (it takes the feature tokio-uring, and glibc); use --engine uring or mio"
+                .to_owned(),
+        ),
         EngineKind::Iocp if cfg!(windows) => Ok(()),
         EngineKind::Iocp => Err("completion ports are there on Windows only; use --engine auto".to_owned()),
     }
