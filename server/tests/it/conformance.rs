@@ -13,8 +13,6 @@
 
 mod addresses;
 mod backpressure;
-// Not tried under Wine yet.
-#[cfg(not(windows))]
 mod closing;
 mod crowds;
 mod drain;

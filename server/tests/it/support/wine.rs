@@ -3,7 +3,7 @@
 use finwait_server::engine::EngineKind;
 
 /// Cases by name, the engine under Wine that they are about, and what they meet there.
-const TABLE: [(&str, EngineKind, &str); 13] = [
+const TABLE: [(&str, EngineKind, &str); 26] = [
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Iocp, NO_SMALL_SEGMENTS),
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Mio, NO_SMALL_SEGMENTS),
     ("before_accept", EngineKind::Iocp, GONE),
@@ -11,9 +11,22 @@ const TABLE: [(&str, EngineKind, &str); 13] = [
     ("descriptors_run_out_and_come_back", EngineKind::Iocp, NO_LIMIT),
     ("descriptors_run_out_and_the_drain_begins", EngineKind::Iocp, NO_LIMIT),
     ("either_signal_drains", EngineKind::Iocp, NO_SIGTERM),
+    ("engines_do_the_same_with_any_client", EngineKind::Iocp, RESET_IS_EOF),
+    ("engines_do_the_same_with_any_client", EngineKind::Mio, RESET_IS_EOF),
+    ("engines_do_the_same_with_any_client_across_a_drain", EngineKind::Iocp, RESET_IS_EOF),
+    ("engines_do_the_same_with_any_client_across_a_drain", EngineKind::Mio, RESET_IS_EOF),
+    ("engines_do_the_same_with_known_clients", EngineKind::Iocp, RESET_IS_EOF),
+    ("engines_do_the_same_with_known_clients", EngineKind::Mio, RESET_IS_EOF),
     ("expiry_resets_what_is_open", EngineKind::Iocp, RESET_IS_EOF),
     ("expiry_resets_what_is_open", EngineKind::Mio, RESET_IS_EOF),
+    ("expiry_while_bytes_come", EngineKind::Iocp, RESET_IS_EOF),
+    ("expiry_while_bytes_come", EngineKind::Mio, RESET_IS_EOF),
     ("idle", EngineKind::Mio, RESET_IS_EOF),
+    ("our_reset_behind_an_unread_echo", EngineKind::Iocp, RESET_IS_EOF),
+    ("our_reset_behind_an_unread_echo", EngineKind::Mio, RESET_IS_EOF),
+    ("peer_that_receives_no_more", EngineKind::Iocp, NO_RECEIVE_AFTER_SD_RECEIVE),
+    ("peer_that_receives_no_more", EngineKind::Mio, NO_RECEIVE_AFTER_SD_RECEIVE),
+    ("peer_that_receives_no_more_and_closes", EngineKind::Mio, RESET_IS_EOF),
     ("reconnecting_clients_at_a_drain_without_grace", EngineKind::Iocp, NO_FILTER),
     ("reconnecting_clients_at_the_drain", EngineKind::Iocp, NO_FILTER),
     ("right_after_connecting", EngineKind::Iocp, GONE),
@@ -24,7 +37,8 @@ const NO_SMALL_SEGMENTS: &str =
 const GONE: &str = "AcceptEx fails for a client that is gone (WSAENOTCONN), and a reset with no receive pending reads as EOF";
 const NO_LIMIT: &str =
     "descriptors are wineserver's, which all programs share: a limit on the program is none on it";
-
+const NO_RECEIVE_AFTER_SD_RECEIVE: &str =
+    "after SD_RECEIVE the peer receives nothing, not even what had come; so on Windows";
 const NO_SIGTERM: &str =
     "SIGTERM ends any program at once, and SIGINT is a Ctrl-C: that is sent in its place";
 const RESET_IS_EOF: &str = "a RST that comes while no receive is pending reads as EOF, on either side";
@@ -54,14 +68,16 @@ pub(crate) fn shows(case: &str, engine: EngineKind) -> bool {
 fn every_row_has_a_case_that_asks() {
     let sources = [
         include_str!("../conformance/backpressure.rs"),
+        include_str!("../conformance/closing.rs"),
         include_str!("../conformance/ending.rs"),
         include_str!("../conformance/exhaustion.rs"),
         include_str!("../conformance/reset.rs"),
         include_str!("../conformance/storm.rs"),
+        include_str!("../differential.rs"),
         include_str!("../program/signals.rs"),
     ];
     for (name, ..) in TABLE {
-        let (case, question) = (format!("fn {name}("), format!("\"{name}\", "));
+        let (case, question) = (format!("fn {name}("), format!("\"{name}\""));
         let asks = |source: &&str| source.contains(&case) && source.contains(&question);
         assert!(sources.iter().any(asks), "no case {name} asks what Wine shows");
     }
