@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 //!
+//! - `closing_table`: what the other side sees of each way to end a connection, held against `server/CLOSING.md`.
 //! - `conformance`: the promise over real sockets, each case on each engine.
 //! - `dealing`: one listening socket for several workers, where the kernel does not balance.
 //! - `differential`: one made-up client against every engine, which must all do what the model says, and the same.
@@ -13,6 +14,7 @@
 //! - `tidy`: what no tool knows about the source: imports, places, sizes.
 //! - `walk`: every reachable state of the machine and of the world around it, and the promise in each of them.
 
+mod closing_table;
 mod conformance;
 mod dealing;
 mod differential;
