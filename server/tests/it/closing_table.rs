@@ -9,6 +9,7 @@
 //! - `observer`: the other side, and the words for what it sees.
 //! - `documented`: what Windows is documented to do, and which note explains a difference.
 //! - `document`: the table in the document.
+//! - `quotes`: the lines of code that the document quotes.
 
 #[cfg(any(target_os = "linux", windows))]
 mod calls;
@@ -18,6 +19,7 @@ mod document;
 mod documented;
 #[cfg(target_os = "linux")]
 mod observer;
+mod quotes;
 mod row;
 
 use document::Document;
@@ -98,4 +100,9 @@ fn every_difference_has_a_note_and_every_note_a_difference() {
     used.dedup();
     let (notes, _) = document.after.split_once("\n## ").expect("the notes end where the next part begins");
     assert_eq!(document::numbers_of_list(notes), used, "the notes below the table, and those that rows have");
+}
+
+#[test]
+fn quoted_lines_stand_where_the_document_says() {
+    quotes::assert_right(&Document::read().after);
 }
