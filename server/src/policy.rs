@@ -95,6 +95,8 @@ pub fn accept_verdict(error: &io::Error) -> AcceptVerdict {
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::Interrupted
+        // Gone before it was accepted, as Winsock may say it.
+        | io::ErrorKind::NotConnected
         | io::ErrorKind::WouldBlock
         | io::ErrorKind::TimedOut
         | io::ErrorKind::HostUnreachable

@@ -113,6 +113,7 @@ fn a_lost_connection_does_not_pause_accepting_and_a_lack_does() {
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::Interrupted,
+        io::ErrorKind::NotConnected,
         io::ErrorKind::WouldBlock,
     ] {
         assert_eq!(accept_verdict(&kind.into()), AcceptVerdict::Again, "{kind}");

@@ -99,17 +99,12 @@ fn right_after_connecting(engine: EngineKind) {
 fn idle(engine: EngineKind) {
     let server = Running::start(engine);
     server.connect_and_echo().reset();
-    if shows("idle", engine) {
-        wait_until("the reset is counted", || server.tally().reset == 1);
-        assert_eq!(server.end(), Tally { graceful: 0, reset: 1, ..graceful(1, 1) });
-    } else {
-        wait_until("it ends", || server.tally().ended() == 1);
-        let tally = server.end();
-        assert_eq!(tally, Tally { graceful: 1 - tally.reset, reset: tally.reset, ..graceful(1, 1) });
-    }
+    wait_until("it ends", || server.tally().ended() == 1);
+    assert_reset(Tally { graceful: 0, reset: 1, ..graceful(1, 1) }, server.end(), shows("idle", engine));
 }
 
 fn mid_echo(engine: EngineKind) {
+    let told = shows("mid_echo", engine);
     for _ in 0..20 {
         let server = Running::start(engine);
         let peer = server.connect();
@@ -121,7 +116,7 @@ fn mid_echo(engine: EngineKind) {
         });
         peer.send_what_fits(1 << 20);
         peer.reset();
-        assert_eq!(outcomes(server.end()), RESET);
+        assert_reset(RESET, outcomes(server.end()), told);
     }
 }
 
@@ -150,7 +145,8 @@ fn during_the_grace(engine: EngineKind) {
     server.drain();
     idle.reset();
     full.reset();
-    assert_eq!(outcomes(server.join()), Tally { accepted: 2, reset: 2, ..NOTHING });
+    let expected = Tally { accepted: 2, reset: 2, ..NOTHING };
+    assert_reset(expected, outcomes(server.join()), shows("during_the_grace", engine));
 }
 
 fn after_our_fin(engine: EngineKind) {
@@ -159,7 +155,8 @@ fn after_our_fin(engine: EngineKind) {
     server.drain();
     peer.echo_and_eof();
     peer.reset();
-    assert_eq!(server.join(), Tally { graceful: 0, reset: 1, ..graceful(1, 1) });
+    let expected = Tally { graceful: 0, reset: 1, ..graceful(1, 1) };
+    assert_reset(expected, server.join(), shows("after_our_fin", engine));
 }
 
 /// A plain close: the kernel makes it a RST, for it throws bytes away.
@@ -171,8 +168,9 @@ fn closed_with_our_bytes_unread(engine: EngineKind) {
     // One byte seen means that the rest is there, or on its way into a queue that is never read.
     peer.echo(1);
     drop(peer);
-    wait_until("the reset is counted", || server.tally().reset == 1);
-    assert_eq!(server.end(), Tally { graceful: 0, reset: 1, ..graceful(1, 10_000) });
+    wait_until("it ends", || server.tally().ended() == 1);
+    let expected = Tally { graceful: 0, reset: 1, ..graceful(1, 10_000) };
+    assert_reset(expected, server.end(), shows("closed_with_our_bytes_unread", engine));
 }
 
 fn among_others(engine: EngineKind) {
@@ -188,7 +186,21 @@ fn among_others(engine: EngineKind) {
     good.iter().for_each(Peer::fin);
     good.iter().for_each(Peer::echo_and_eof);
     let tally = outcomes(server.end());
-    assert_eq!(tally, Tally { accepted: 450, graceful: 50, reset: 400, ..NOTHING });
+    if shows("among_others", engine) {
+        assert_eq!(tally, Tally { accepted: 450, graceful: 50, reset: 400, ..NOTHING });
+    } else {
+        let (accepted, graceful) = (tally.accepted, tally.graceful);
+        assert!(accepted <= 450 && graceful >= 50, "{tally:?}");
+        assert_eq!(tally, Tally { accepted, graceful, reset: accepted - graceful, ..NOTHING });
+    }
+}
+
+/// Where a RST is not told, but reads as EOF, it may be counted as one.
+#[track_caller]
+fn assert_reset(expected: Tally, tally: Tally, told: bool) {
+    let missed = if told { 0 } else { expected.reset.saturating_sub(tally.reset) };
+    let (graceful, reset) = (expected.graceful + missed, expected.reset - missed);
+    assert_eq!(tally, Tally { graceful, reset, ..expected });
 }
 
 /// A peer that has sent until nothing moves any more, and has read nothing.

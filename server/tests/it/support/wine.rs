@@ -3,13 +3,17 @@
 use finwait_server::engine::EngineKind;
 
 /// Cases by name, the engine under Wine that they are about, and what they meet there.
-const TABLE: [(&str, EngineKind, &str); 26] = [
+const TABLE: [(&str, EngineKind, &str); 32] = [
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Iocp, NO_SMALL_SEGMENTS),
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Mio, NO_SMALL_SEGMENTS),
+    ("after_our_fin", EngineKind::Mio, RESET_IS_EOF),
+    ("among_others", EngineKind::Mio, GONE),
     ("before_accept", EngineKind::Iocp, GONE),
     ("before_accept_with_bytes_in_the_queue", EngineKind::Iocp, GONE),
+    ("closed_with_our_bytes_unread", EngineKind::Mio, RESET_IS_EOF),
     ("descriptors_run_out_and_come_back", EngineKind::Iocp, NO_LIMIT),
     ("descriptors_run_out_and_the_drain_begins", EngineKind::Iocp, NO_LIMIT),
+    ("during_the_grace", EngineKind::Mio, RESET_IS_EOF),
     ("either_signal_drains", EngineKind::Iocp, NO_SIGTERM),
     ("engines_do_the_same_with_any_client", EngineKind::Iocp, RESET_IS_EOF),
     ("engines_do_the_same_with_any_client", EngineKind::Mio, RESET_IS_EOF),
@@ -22,6 +26,7 @@ const TABLE: [(&str, EngineKind, &str); 26] = [
     ("expiry_while_bytes_come", EngineKind::Iocp, RESET_IS_EOF),
     ("expiry_while_bytes_come", EngineKind::Mio, RESET_IS_EOF),
     ("idle", EngineKind::Mio, RESET_IS_EOF),
+    ("mid_echo", EngineKind::Mio, RESET_IS_EOF),
     ("our_reset_behind_an_unread_echo", EngineKind::Iocp, RESET_IS_EOF),
     ("our_reset_behind_an_unread_echo", EngineKind::Mio, RESET_IS_EOF),
     ("peer_that_receives_no_more", EngineKind::Iocp, NO_RECEIVE_AFTER_SD_RECEIVE),
@@ -30,11 +35,12 @@ const TABLE: [(&str, EngineKind, &str); 26] = [
     ("reconnecting_clients_at_a_drain_without_grace", EngineKind::Iocp, NO_FILTER),
     ("reconnecting_clients_at_the_drain", EngineKind::Iocp, NO_FILTER),
     ("right_after_connecting", EngineKind::Iocp, GONE),
+    ("right_after_connecting", EngineKind::Mio, GONE),
 ];
 
 const NO_SMALL_SEGMENTS: &str =
     "without small segments a peer holds megabytes, which a window of one byte fills in minutes";
-const GONE: &str = "AcceptEx fails for a client that is gone (WSAENOTCONN), and a reset with no receive pending reads as EOF";
+const GONE: &str = "accepting fails for a client that is gone (WSAENOTCONN), and a reset with no receive pending reads as EOF";
 const NO_LIMIT: &str =
     "descriptors are wineserver's, which all programs share: a limit on the program is none on it";
 const NO_RECEIVE_AFTER_SD_RECEIVE: &str =
