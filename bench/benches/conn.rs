@@ -21,8 +21,15 @@ const LIFE: [Event; 5] = [RECEIVED, Event::Sent(MESSAGE_BYTES), PEER_FIN, Event:
 
 /// A drain in the middle of an echo: the last take finds nothing, what is owed goes out, then our FIN, then the
 /// peer's.
-const DRAIN: [Event; 6] =
-    [Event::Drain, Event::Dry, Event::Sent(MESSAGE_BYTES), Event::FinSent, PEER_FIN, Event::Closed];
+const DRAIN: [Event; 7] = [
+    Event::Drain,
+    Event::Dry,
+    Event::Parted { owed: 0 },
+    Event::Sent(MESSAGE_BYTES),
+    Event::FinSent,
+    PEER_FIN,
+    Event::Closed,
+];
 
 /// What every driver does: one event in, operations out until there are none.
 fn step(conn: &mut Conn, event: Event, mut start: impl FnMut(Op)) {

@@ -100,6 +100,11 @@ pub enum Event {
     Drain,
     /// The kernel holds nothing for the receive in flight: the last take of a drain is over.
     Dry,
+    /// The protocol was told that we end this connection: see [`Conn::is_parting`].
+    Parted {
+        /// Bytes that it has us owe in parting. For an echo 0.
+        owed: u32,
+    },
     /// A deadline passed, or the drain ran out of patience.
     Expired,
 }
@@ -151,6 +156,8 @@ pub struct Conn {
     sending: u32,
     /// Bytes that a drain's last take may still bring; 0 when there is none.
     take: u32,
+    /// The protocol has said what we owe in parting.
+    parted: bool,
     phase: Phase,
     fin: Fin,
     receiving: bool,
@@ -169,6 +176,7 @@ impl Conn {
             owed: 0,
             sending: 0,
             take: 0,
+            parted: false,
             phase: Phase::Echoing,
             fin: Fin::Unasked,
             receiving: false,
@@ -207,6 +215,11 @@ impl Conn {
                 if self.receiving {
                     self.take = 0;
                 }
+            }
+            Event::Parted { owed } => {
+                assert!(self.is_parting(), "parted while {:?}", self.phase);
+                self.parted = true;
+                self.owed += owed;
             }
             Event::Expired => self.expired(),
         }
@@ -250,6 +263,13 @@ impl Conn {
     #[must_use]
     pub fn is_taking(&self) -> bool {
         self.take > 0 && self.receiving
+    }
+
+    /// Whether a drain's last take is over without the peer's FIN: the driver then tells the protocol, and says what it
+    /// has us owe ([`Event::Parted`]).
+    #[must_use]
+    pub fn is_parting(&self) -> bool {
+        self.phase == Phase::Flushing && !self.peer_fin && self.take == 0 && !self.parted
     }
 
     /// How it ended; `None` until it is closed.
@@ -390,7 +410,7 @@ impl Conn {
     fn next_fin(&mut self) -> Option<Op> {
         // A receive still pending when a drain's take is over stays, and becomes the discarding one: cancelling
         // it would on some engines mean SHUT_RD, after which a late byte provokes a RST.
-        if self.owed > 0 || self.take > 0 {
+        if self.owed > 0 || self.take > 0 || self.is_parting() {
             return None;
         }
         assert!(self.sending == 0, "a FIN before the last send completed");

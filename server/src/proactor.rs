@@ -85,6 +85,10 @@ pub trait Proactor {
     /// not a memory of one.
     fn is_dry(&mut self, token: Token) -> bool;
 
+    /// Tells the protocol of `token` that we end the connection and count nothing that comes from now on. Returns the
+    /// bytes that are owed in parting, already queued behind the others.
+    fn part(&mut self, token: Token) -> u32;
+
     /// Wait until something is ready or `timeout` has passed (`None`: for ever), and append everything that is.
     ///
     /// # Errors

@@ -194,13 +194,19 @@ impl<P: Proactor> Worker<'_, P> {
                     slot.touched = now;
                 }
             }
-            Event::PeerFin { .. } => metrics.owe(slot.conn.owed() - owed_before),
+            Event::PeerFin { .. } => {
+                metrics.owe(slot.conn.owed() - owed_before);
+                if owed_before == 0 {
+                    slot.touched = now;
+                }
+            }
             Event::Sent(sent) => {
                 metrics.send(sent);
                 slot.touched = now;
             }
             Event::Closed => return self.closed(token),
-            Event::FinSent | Event::Failed { .. } | Event::Drain | Event::Dry | Event::Expired => {}
+            Event::FinSent | Event::Failed { .. } | Event::Drain | Event::Dry => {}
+            Event::Parted { .. } | Event::Expired => {}
         }
         if !slot.unsettled {
             slot.unsettled = true;
@@ -217,12 +223,23 @@ impl<P: Proactor> Worker<'_, P> {
                 continue;
             };
             slot.unsettled = false;
-            while let Some(op) = slot.conn.next_op() {
-                if op == Op::Fin {
-                    slot.touched = self.now;
-                    slot.fin_at = self.now;
+            loop {
+                while let Some(op) = slot.conn.next_op() {
+                    if op == Op::Fin {
+                        slot.touched = self.now;
+                        slot.fin_at = self.now;
+                    }
+                    self.proactor.submit(token, op);
                 }
-                self.proactor.submit(token, op);
+                if !slot.conn.is_parting() {
+                    break;
+                }
+                let owed = self.proactor.part(token);
+                if slot.conn.owed() == 0 {
+                    slot.touched = self.now;
+                }
+                slot.conn.handle(Event::Parted { owed });
+                self.settings.metrics.owe(owed);
             }
             if slot.conn.is_taking() && !slot.taking {
                 slot.taking = true;

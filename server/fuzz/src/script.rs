@@ -42,6 +42,6 @@ fn is_our_own(step: &Step) -> bool {
         Event::Closed => true,
         Event::Failed { fault: Fault::Cancelled | Fault::Reset, .. } => true,
         Event::Failed { .. } | Event::Received { .. } | Event::PeerFin { .. } | Event::Sent(_) => false,
-        Event::FinSent | Event::Drain | Event::Dry | Event::Expired => false,
+        Event::FinSent | Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => false,
     }
 }

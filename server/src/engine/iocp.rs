@@ -278,6 +278,10 @@ impl Proactor for Iocp {
         self.peer(token).is_dry()
     }
 
+    fn part(&mut self, _token: Token) -> u32 {
+        0
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         let busy =
             !self.done.is_empty() || !self.work.is_empty() || self.doors.iter().any(|door| door.hinted);

@@ -271,6 +271,10 @@ impl Proactor for Mio {
         }
     }
 
+    fn part(&mut self, _token: Token) -> u32 {
+        0
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         completions.append(&mut self.done);
         let busy = !completions.is_empty() || !self.work.is_empty() || self.doors.iter().any(Door::is_busy);

@@ -201,6 +201,10 @@ impl Proactor for TokioUring {
         self.peer(token).is_dry(self.turn)
     }
 
+    fn part(&mut self, _token: Token) -> u32 {
+        0
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.turn += 1;
         self.runtime.block_on(self.shared.wait(timeout));

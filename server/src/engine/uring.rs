@@ -361,6 +361,10 @@ impl Proactor for Uring {
         empty && self.ring.is_empty() && !self.ring.has_more()
     }
 
+    fn part(&mut self, _token: Token) -> u32 {
+        0
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.calm_eager();
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;

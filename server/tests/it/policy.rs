@@ -296,6 +296,7 @@ fn lingering() -> Conn {
     conn.handle(Event::Drain);
     operate(&mut conn);
     conn.handle(Event::Dry);
+    conn.handle(Event::Parted { owed: 0 });
     assert_eq!(operate(&mut conn), [Op::Fin]);
     conn.handle(Event::FinSent);
     operate(&mut conn);

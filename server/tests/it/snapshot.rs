@@ -48,6 +48,9 @@ impl Driven {
         if self.conn.is_taking() {
             events.push(Event::Dry);
         }
+        if self.conn.is_parting() {
+            events.push(Event::Parted { owed: 0 });
+        }
         if self.is_closing {
             events.push(Event::Closed);
         }
@@ -70,7 +73,7 @@ impl Driven {
             Event::Sent(_) | Event::Failed { op: OpKind::Send, .. } => self.send = 0,
             Event::FinSent | Event::Failed { op: OpKind::Fin, .. } => self.is_fin_in_flight = false,
             Event::Closed => self.is_closing = false,
-            Event::Drain | Event::Dry | Event::Expired => {}
+            Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => {}
         }
         self.conn.handle(event);
         self.drive()
@@ -163,6 +166,7 @@ fn name(event: Event) -> String {
     match event {
         Event::Received { taken, owed: _ } => format!("Received {taken}"),
         Event::PeerFin { owed: _ } => "PeerFin".to_owned(),
+        Event::Parted { owed: _ } => "Parted".to_owned(),
         Event::Sent(sent) => format!("Sent {sent}"),
         Event::Failed { op, fault } => format!("Failed {op:?} {fault:?}"),
         Event::FinSent | Event::Closed | Event::Drain | Event::Dry | Event::Expired => format!("{event:?}"),

@@ -140,7 +140,8 @@ fn the_walk_meets_every_operation_every_event_and_every_fault() {
     }
     let received = Event::Received { taken: 2, owed: 2 };
     let events = [received, Event::PeerFin { owed: 0 }, Event::Sent(1), Event::FinSent, Event::Closed];
-    for event in events.into_iter().chain([Event::Drain, Event::Dry, Event::Expired]) {
+    let ends = [Event::Drain, Event::Dry, Event::Parted { owed: 0 }, Event::Expired];
+    for event in events.into_iter().chain(ends) {
         assert!(has_event(event), "{event:?} never happens");
     }
     for op in [OpKind::Recv, OpKind::Send, OpKind::Fin] {

@@ -11,6 +11,7 @@ use finwait_server::metrics::Tally;
 use finwait_server::policy::{Deadlines, LINGER_TOTAL};
 
 use super::coverage::{Cell, Coverage, End, Trick, nameless, op_of};
+use super::socket::REPLY_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fin {
@@ -49,6 +50,8 @@ pub(super) struct Books {
     may_be_told: Option<Told>,
     /// A look found nothing for the receive in flight, since it was told.
     dry: bool,
+    /// The protocol was told that we end it.
+    parted: bool,
     /// Turns at whose end it was told, and nothing was owed or left to take, and our FIN not asked for.
     quiet: u32,
     touched: Duration,
@@ -73,6 +76,7 @@ impl Books {
             told: None,
             may_be_told: None,
             dry: false,
+            parted: false,
             quiet: 0,
             touched: Duration::ZERO,
             fin_at: Duration::ZERO,
@@ -119,10 +123,17 @@ impl Books {
     pub(super) fn note(&mut self, event: Event, now: Duration, tally: &mut Tally, coverage: &mut Coverage) {
         self.count_end(event, coverage);
         match event {
-            Event::Received { taken, owed: _ } => self.received(taken, now, tally, coverage),
-            Event::PeerFin { owed: _ } => {
+            Event::Received { taken, owed } => self.received(taken, owed, now, tally, coverage),
+            Event::PeerFin { owed } => {
                 self.recv = None;
                 self.peer_fin = true;
+                if self.owed == 0 {
+                    self.touched = now;
+                }
+                if self.is_open() {
+                    self.owed += owed;
+                    tally.bytes_owed += u64::from(owed);
+                }
                 if self.phase == Phase::Echoing {
                     self.enter(Phase::Flushing, coverage);
                 }
@@ -140,22 +151,25 @@ impl Books {
                 self.enter(Phase::Closed, coverage);
                 coverage.count(Cell::Outcome(self.outcome()));
             }
-            Event::Drain | Event::Dry | Event::Expired => unreachable!("no engine says {event:?}"),
+            Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => {
+                unreachable!("no engine says {event:?}")
+            }
         }
     }
 
-    fn received(&mut self, taken: u32, now: Duration, tally: &mut Tally, coverage: &mut Coverage) {
+    fn received(&mut self, taken: u32, owed: u32, now: Duration, tally: &mut Tally, coverage: &mut Coverage) {
         self.recv = None;
+        self.quiet = 0;
         tally.bytes_received += u64::from(taken);
         self.taken += u64::from(taken);
         if self.owed == 0 {
             self.touched = now;
         }
         if self.is_open() {
-            self.owed += taken;
-            tally.bytes_owed += u64::from(taken);
+            self.owed += owed;
+            tally.bytes_owed += u64::from(owed);
         } else {
-            tally.bytes_discarded += u64::from(taken);
+            tally.bytes_discarded += u64::from(owed);
             coverage.trick(Trick::LateByteDiscarded);
         }
     }
@@ -189,7 +203,7 @@ impl Books {
             Event::Sent(sent) => (OpKind::Send, if sent == self.send { End::Whole } else { End::Part }),
             Event::FinSent => (OpKind::Fin, End::Whole),
             Event::Failed { op, fault } => (op, End::Failed(fault)),
-            Event::Closed | Event::Drain | Event::Dry | Event::Expired => return,
+            Event::Closed | Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => return,
         };
         let work = op_of(op, is_discard);
         let has_won = self.cancelled && matches!(end, End::Whole | End::Part);
@@ -236,6 +250,38 @@ impl Books {
         assert!(self.is_open() && !self.peer_fin, "a look where there is no last take");
         self.tell_idle(coverage);
         self.dry |= is_dry;
+    }
+
+    /// The worker tells the protocol that we end it.
+    pub(super) fn parted(&mut self, owed: u32, now: Duration, tally: &mut Tally, coverage: &mut Coverage) {
+        assert!(self.is_open() && !self.peer_fin && !self.parted, "parting where there is no last take");
+        self.tell_idle(coverage);
+        self.check_taken(coverage);
+        self.parted = true;
+        if self.owed == 0 {
+            self.touched = now;
+        }
+        self.owed += owed;
+        tally.bytes_owed += u64::from(owed);
+        if owed > 0 {
+            coverage.trick(Trick::PartedWithWords);
+        }
+    }
+
+    /// A last take is over when a look found nothing, or when it has brought a window.
+    fn check_taken(&self, coverage: &mut Coverage) {
+        let told = self.told.expect("it was told just now");
+        let taken = self.taken - told.taken;
+        let window = u64::from(self.window);
+        assert!(
+            taken >= told.held.min(window),
+            "the end of a last take before {} bytes that were there",
+            told.held
+        );
+        assert!(self.dry || taken >= window, "the end of a last take before it was over");
+        if !self.dry {
+            coverage.trick(Trick::TakeUsedUp);
+        }
     }
 
     fn tell_idle(&mut self, coverage: &mut Coverage) {
@@ -287,17 +333,7 @@ impl Books {
     fn ask_fin(&mut self, now: Duration, coverage: &mut Coverage) {
         assert!(self.is_open(), "a second FIN, or one on the way to aborting");
         assert!(self.owed == 0 && self.send == 0, "a FIN with {} bytes owed", self.owed);
-        if !self.peer_fin {
-            self.tell_idle(coverage);
-            let told = self.told.expect("it was told just now");
-            let taken = self.taken - told.taken;
-            let window = u64::from(self.window);
-            assert!(taken >= told.held.min(window), "a FIN before {} bytes that were there", told.held);
-            assert!(self.dry || taken >= window, "a FIN before the last take was over");
-            if !self.dry {
-                coverage.trick(Trick::TakeUsedUp);
-            }
-        }
+        assert!(self.peer_fin || self.parted, "a FIN of ours that the protocol does not know of");
         self.fin = Fin::InFlight;
         self.touched = now;
         self.fin_at = now;
@@ -347,7 +383,7 @@ impl Books {
     /// Judges the connection at the end of a turn, when everything was asked for that was to be. Returns by when
     /// the worker has to look at it again, whatever happens.
     pub(super) fn check(&mut self, is_dry: bool, now: Duration, deadlines: &Deadlines) -> Option<Duration> {
-        assert!(self.owed <= self.window, "more is owed than the window allows");
+        assert!(self.owed <= self.window + REPLY_MAX, "more is owed than the window allows, and an answer");
         if !self.placed || self.close.is_some() {
             return None;
         }

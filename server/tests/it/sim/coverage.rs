@@ -72,9 +72,13 @@ pub(super) enum Trick {
     PeerReadsReset,
     ManyAtOnce,
     EndedByDeadlinesAlone,
+    /// A ledger has answered a FIN.
+    Answered,
+    /// A ledger said something in parting.
+    PartedWithWords,
 }
 
-const TRICKS: [Trick; 39] = {
+const TRICKS: [Trick; 41] = {
     use Trick::*;
     [
         Spurious,
@@ -116,6 +120,8 @@ const TRICKS: [Trick; 39] = {
         PeerReadsReset,
         ManyAtOnce,
         EndedByDeadlinesAlone,
+        Answered,
+        PartedWithWords,
     ]
 };
 

@@ -343,6 +343,15 @@ impl Proactor for Engine {
         is_dry
     }
 
+    fn part(&mut self, token: Token) -> u32 {
+        let id = self.id(token);
+        let world = &mut self.world;
+        let owed = world.conns[id].socket.part(&mut world.dice);
+        world.note(Note::Parts(id, owed));
+        world.conns[id].books.parted(owed, world.now, self.judge.expected(), &mut world.coverage);
+        owed
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         assert!(completions.is_empty(), "completions that nobody has looked at");
         self.judge.end_turn(&mut self.world, timeout);

@@ -30,6 +30,7 @@ pub(super) enum Note {
     AcceptFailed { door: usize, errno: i32 },
     Submits(Id, Op),
     Looks(Id, bool),
+    Parts(Id, u32),
     Event(Id, Event),
     Peer(Id, Did),
     Starved(Id),

@@ -8,6 +8,9 @@ use finwait_server::conn::{Event, Fault, Op, OpKind};
 use super::dice::Dice;
 use super::swarm::Rates;
 
+/// The longest answer to a FIN.
+pub(super) const REPLY_MAX: u32 = 130;
+
 /// An operation, from its submission until its end is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flight<T> {
@@ -61,11 +64,17 @@ pub(super) struct Socket {
     pub(super) starved: bool,
     /// Our FIN was asked for: nothing received from here on is kept.
     discarding: bool,
+    /// What comes goes to a ledger, which owes less than it received, and answers a FIN when it was written down.
+    pub(super) ledger: bool,
+    /// The peer's FIN was received, and its answer is not there yet.
+    pub(super) answer: Flight<()>,
+    /// The ledger was told that we end it.
+    parted: bool,
     send_room: u64,
 }
 
 impl Socket {
-    pub(super) fn new(send_room: u64) -> Self {
+    pub(super) fn new(send_room: u64, ledger: bool) -> Self {
         Self {
             arrived: 0,
             taken: 0,
@@ -84,6 +93,9 @@ impl Socket {
             closing: false,
             starved: false,
             discarding: false,
+            ledger,
+            answer: Flight::None,
+            parted: false,
             send_room,
         }
     }
@@ -106,7 +118,22 @@ impl Socket {
         matches!(self.recv, Flight::Pending(_))
             && self.unread() == 0
             && self.peer_fin != PeerFin::Queued
+            && self.answer == Flight::None
             && self.wire == Wire::Up
+    }
+
+    /// The ledger was told that we end the connection; returns what it says to that.
+    pub(super) fn part(&mut self, dice: &mut Dice) -> u32 {
+        assert!(
+            !self.parted && !self.discarding && self.in_ring == 0,
+            "parted twice, or at the wrong moment"
+        );
+        assert!(self.answer == Flight::None, "parted while the peer's FIN waits for its answer");
+        self.parted = true;
+        let owed = if self.ledger { dice.between(0, REPLY_MAX.into()) } else { 0 };
+        // Behind what is in the ring there is nothing, because that is no longer owed.
+        self.kept += owed;
+        u32::try_from(owed).expect("a short answer")
     }
 
     pub(super) fn breaks(&mut self, fault: Fault, purges: bool) {
@@ -193,15 +220,33 @@ impl Socket {
             };
             let taken = if dice.chance(rates.partial) { dice.between(1, most) } else { most };
             self.taken += taken;
+            let owed = if self.discarding || !self.ledger {
+                taken
+            } else if self.parted {
+                0
+            } else {
+                dice.between(0, taken)
+            };
             if !self.discarding {
-                self.kept += taken;
-                self.in_ring = taken;
+                self.kept += owed;
+                self.in_ring = owed;
             }
-            let taken = u32::try_from(taken).expect("no more than was asked for");
-            return Some(Event::Received { taken, owed: taken });
+            let [taken, owed] =
+                [taken, owed].map(|len| u32::try_from(len).expect("no more than was asked for"));
+            return Some(Event::Received { taken, owed });
+        }
+        match self.answer {
+            Flight::None => {}
+            // Whatever becomes of the wire, nobody looks at it.
+            Flight::Pending(()) => return None,
+            Flight::Done => return Some(self.answered(dice, rates)),
         }
         if self.peer_fin == PeerFin::Queued && (self.wire == Wire::Up || dice.chance(500)) {
             self.peer_fin = PeerFin::Taken;
+            if self.ledger && !self.parted && !self.discarding {
+                self.answer = Flight::Pending(());
+                return None;
+            }
             return Some(Event::PeerFin { owed: 0 });
         }
         match self.wire {
@@ -216,6 +261,18 @@ impl Socket {
             }
             Wire::Overtaken(_) | Wire::Dead => Some(Event::PeerFin { owed: 0 }),
         }
+    }
+
+    /// The ledger has written down what the peer's FIN meant, or could not.
+    fn answered(&mut self, dice: &mut Dice, rates: &Rates) -> Event {
+        self.answer = Flight::None;
+        if dice.chance(rates.recv_fails) {
+            return Event::Failed { op: OpKind::Recv, fault: Fault::Local };
+        }
+        let owed = dice.between(0, REPLY_MAX.into());
+        self.kept += owed;
+        self.in_ring = owed;
+        Event::PeerFin { owed: u32::try_from(owed).expect("a short answer") }
     }
 
     fn attempt_send(&mut self, dice: &mut Dice, rates: &Rates) -> Option<Event> {
@@ -276,7 +333,11 @@ impl Socket {
             return Some(event);
         }
         match op {
-            OpKind::Recv => self.recv = Flight::Done,
+            OpKind::Recv => {
+                self.recv = Flight::Done;
+                // It may still come, and is nobody's.
+                self.answer = Flight::None;
+            }
             OpKind::Send => self.send = Flight::Done,
             OpKind::Fin => self.shutdown = Flight::Done,
         }
@@ -292,7 +353,7 @@ impl Socket {
             }
             Event::Sent(_) | Event::Failed { op: OpKind::Send, .. } => self.send = Flight::None,
             Event::FinSent | Event::Failed { op: OpKind::Fin, .. } => self.shutdown = Flight::None,
-            Event::Closed | Event::Drain | Event::Dry | Event::Expired => {}
+            Event::Closed | Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => {}
         }
     }
 }

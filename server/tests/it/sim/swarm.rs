@@ -53,6 +53,8 @@ pub(super) struct Crowd {
     pub(super) rude: u32,
     pub(super) late_senders: u32,
     pub(super) dies: u32,
+    /// They talk to a ledger.
+    pub(super) ledger: u32,
     /// They come when the drain has begun.
     pub(super) last: u32,
     /// The most bytes that one sends.
@@ -180,6 +182,7 @@ fn crowd(dice: &mut Dice) -> Crowd {
         rude: rate(dice, 500),
         late_senders: rate(dice, 500),
         dies: rate(dice, 500),
+        ledger: rate(dice, 1000),
         last: rate(dice, 500),
         bytes_max: dice.pick(&[3, 40, 500, 20_000, 200_000]),
     }

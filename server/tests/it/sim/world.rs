@@ -33,6 +33,8 @@ pub(super) enum Happening {
     Cancel(Id, OpKind),
     Close(Id),
     Fed(Id),
+    /// The ledger answers a FIN.
+    Answers(Id),
     Breaks(Id, Fault),
     Signal(Stage),
     Others,
@@ -173,7 +175,12 @@ impl World {
             Happening::PeerWrites(id) => self.peer_writes(id),
             Happening::PeerReads(id) => self.peer_reads(id),
             Happening::Try(id, op) => {
+                let was = self.conns[id].socket.answer;
                 let event = self.conns[id].socket.attempt(op, &mut self.dice, &self.rates);
+                if self.conns[id].socket.answer != was && event.is_none() {
+                    let after = if self.dice.chance(500) { self.dice.moment(20_000) } else { Duration::ZERO };
+                    self.put(after, Happening::Answers(id));
+                }
                 self.end(id, event);
             }
             Happening::Cancel(id, op) => {
@@ -184,6 +191,15 @@ impl World {
             Happening::Fed(id) => {
                 self.conns[id].socket.starved = false;
                 self.poke(id, OpKind::Recv);
+            }
+            Happening::Answers(id) => {
+                let socket = &mut self.conns[id].socket;
+                // Cancelled, or failed: its connection is gone.
+                if socket.answer == Flight::Pending(()) {
+                    socket.answer = Flight::Done;
+                    self.coverage.trick(Trick::Answered);
+                    self.poke(id, OpKind::Recv);
+                }
             }
             Happening::Breaks(id, fault) => {
                 if !self.conns[id].socket.is_over() {
@@ -211,7 +227,8 @@ impl World {
                 }
             }
             Event::Failed { .. } => self.poke_all(id),
-            Event::Received { .. } | Event::Drain | Event::Dry | Event::Expired => {}
+            Event::Received { .. } | Event::Drain | Event::Dry => {}
+            Event::Parted { .. } | Event::Expired => {}
         }
     }
 
@@ -251,8 +268,9 @@ impl World {
             let after = self.dice.span(100);
             self.put(after, Happening::Breaks(id, fault));
         }
+        let ledger = self.dice.chance(self.swarm.crowd.ledger);
         self.conns.push(Connection {
-            socket: Socket::new(self.swarm.send_room),
+            socket: Socket::new(self.swarm.send_room, ledger),
             peer,
             books: Books::new(self.swarm.window),
             token: u32::MAX,

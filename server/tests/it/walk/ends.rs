@@ -59,7 +59,7 @@ fn is_our_own(step: &Step, wire: Wire) -> bool {
         // This completion was there before our cancel.
         Event::Failed { fault: Fault::Reset, .. } => wire == Wire::ResetOvertaken,
         Event::Failed { .. } | Event::Received { .. } | Event::PeerFin { .. } | Event::Sent(_) => false,
-        Event::FinSent | Event::Drain | Event::Dry | Event::Expired => false,
+        Event::FinSent | Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => false,
     }
 }
 
@@ -114,7 +114,7 @@ fn is_friendly(step: &Step) -> bool {
         Step::PeerSends | Step::PeerFins | Step::PeerResets => false,
         Step::Event(event) => match event {
             Event::Received { .. } | Event::PeerFin { .. } | Event::Sent(_) => true,
-            Event::FinSent | Event::Closed | Event::Dry => true,
+            Event::FinSent | Event::Closed | Event::Dry | Event::Parted { .. } => true,
             Event::Failed { .. } | Event::Drain | Event::Expired => false,
         },
     }

@@ -65,6 +65,9 @@ fn impossible(world: &World) -> Vec<Event> {
     if seen.close.is_none() || seen.closed {
         events.push(Event::Closed);
     }
+    if !seen.is_parting() {
+        events.push(Event::Parted { owed: 1 });
+    }
     events
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Observer {
     peer_fin: bool,
     owed: u32,
     take: Option<Take>,
+    /// The protocol has said what is owed in parting.
+    parted: bool,
     /// Bytes were taken before our FIN was asked for and are never to be echoed: the peer has to learn of it.
     lost: bool,
     /// The first fault or expiry.
@@ -70,6 +72,7 @@ impl Observer {
             peer_fin: false,
             owed: 0,
             take: None,
+            parted: false,
             lost: false,
             cause: None,
             cancelled: false,
@@ -125,6 +128,10 @@ impl Observer {
                 if let Some(take) = &mut self.take {
                     take.dry = true;
                 }
+            }
+            Event::Parted { owed } => {
+                self.parted = true;
+                self.owe(owed);
             }
             Event::Expired => {
                 if self.close.is_none() {
@@ -230,6 +237,7 @@ impl Observer {
         let held = self.take.map_or(0, |take| take.held);
         assert!(held == 0, "a FIN with {held} bytes untaken that the kernel held at the drain");
         assert!(self.take_left() == 0, "a FIN before a drain's last take is over");
+        assert!(self.peer_fin || self.parted, "a FIN before the protocol has parted");
         self.fin = Fin::InFlight;
     }
 
@@ -282,6 +290,7 @@ impl Observer {
         assert_same("phase()", conn.phase(), self.phase());
         assert_same("owed()", conn.owed(), self.owed);
         assert_same("is_taking()", conn.is_taking(), self.is_taking());
+        assert_same("is_parting()", conn.is_parting(), self.is_parting());
         let is_ending = self.has_end() && self.cause.is_none() && self.close.is_none();
         assert_same("is_ending()", conn.is_ending(), is_ending);
         let outcome = self.closed.then(|| self.cause.unwrap_or(Outcome::Graceful));
@@ -304,18 +313,24 @@ impl Observer {
                 !may_receive || !has_room || self.receive.is_some(),
                 "there is room and no receive in flight"
             );
-            let is_done = self.has_end() && self.owed == 0 && self.take_left() == 0;
+            let is_done = (self.peer_fin || self.parted) && self.owed == 0 && self.take_left() == 0;
             assert!(!is_done, "everything is echoed and our FIN is not asked for");
         }
         if self.cause.is_none() && self.fin == Fin::Sent && !self.peer_fin {
             assert!(self.receive.is_some(), "nobody waits for the peer's FIN");
         }
         assert!(self.cause.is_none() || self.cancelled, "aborting with operations in flight, and no cancel");
-        assert!(self.is_in_flight(), "nothing is in flight and no close is asked for");
+        let is_waiting = self.is_in_flight() || self.is_parting();
+        assert!(is_waiting, "nothing is in flight and no close is asked for");
     }
 
     pub(crate) fn is_taking(&self) -> bool {
         self.take_left() > 0 && self.receive.is_some()
+    }
+
+    /// A drain's last take is over, and the driver has not told the protocol yet.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.take.is_some() && self.is_open() && !self.peer_fin && self.take_left() == 0 && !self.parted
     }
 
     fn phase(&self) -> Phase {

@@ -9,7 +9,7 @@ use super::observer::{Fin, Observer, Receive};
 pub(crate) enum Protocol {
     /// The same bytes.
     Echo,
-    /// Less or more than was taken, and something for the FIN too.
+    /// Less or more than was taken, and something for the FIN too, the peer's or ours.
     Ledger,
 }
 
@@ -110,6 +110,12 @@ impl World {
         // The machine asks for a look by is_taking(); the look is a true one.
         if self.conn.is_taking() && self.queued == 0 && self.peer_fin != PeerFin::Queued {
             steps.push(Step::Event(Event::Dry));
+        }
+        if self.conn.is_parting() {
+            match self.protocol {
+                Protocol::Echo => steps.push(Step::Event(Event::Parted { owed: 0 })),
+                Protocol::Ledger => steps.extend([0, 2].map(|owed| Step::Event(Event::Parted { owed }))),
+            }
         }
         steps
     }
@@ -225,7 +231,8 @@ impl World {
                 Fault::Aborted | Fault::TimedOut => self.wire = Wire::Dead,
                 Fault::Reset | Fault::Cancelled | Fault::Local | Fault::Shutdown => {}
             },
-            Event::Sent(_) | Event::FinSent | Event::Closed | Event::Drain | Event::Dry | Event::Expired => {}
+            Event::Sent(_) | Event::FinSent | Event::Closed => {}
+            Event::Drain | Event::Dry | Event::Parted { .. } | Event::Expired => {}
         }
     }
 
