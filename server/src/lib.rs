@@ -8,6 +8,7 @@ pub mod config;
 pub mod conn;
 pub mod drain;
 pub mod engine;
+pub mod ledger;
 pub mod listener;
 pub mod metrics;
 pub mod policy;

@@ -4,6 +4,7 @@
 //! - `conformance`: the promise over real sockets, each case on each engine.
 //! - `dealing`: one listening socket for several workers, where the kernel does not balance.
 //! - `differential`: one made-up client against every engine, which must all do what the model says, and the same.
+//! - `ledger`: what it makes of bytes, its books, and the file that it keeps them in, on disks that fail.
 //! - `policy`: deadlines, accept verdicts, places and the stages of a drain, by themselves.
 //! - `program`: the program as its users see it: arguments, output, exit codes, signals. From a Unix: Windows's is run
 //!   from there, under Wine.
@@ -18,6 +19,7 @@ mod closing_table;
 mod conformance;
 mod dealing;
 mod differential;
+mod ledger;
 mod policy;
 #[cfg(not(windows))]
 mod program;
