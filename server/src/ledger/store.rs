@@ -34,7 +34,7 @@ const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// How much of the file is written back at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Memory for pages of the file, which has some 20 MB with all sessions in it.
+/// Memory for pages of the file, which has 11 to 17 MB with all sessions in it.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Why the books cannot be kept in a file.

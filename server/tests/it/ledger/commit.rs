@@ -195,6 +195,29 @@ fn a_stalled_disk_stops_nobody_and_what_waited_is_one_commit() {
     assert_eq!(other.wakes(), 0);
 }
 
+/// A client never waits for a thread that is gone: what it asked is lost, and so is what it asks from then on.
+#[test]
+fn a_committer_that_panics_answers_all_the_same() {
+    let (path, disk) = Disk::new("panic", Vec::new());
+    let ledger = open(&path);
+    let mut teller = Teller::new(&ledger);
+    assert_eq!(said(teller.ask(claim(1, 5))), (Status::Ok, 5));
+    disk.set_fault(Fault::SyncPanics);
+    for token in 2..10 {
+        teller.submit(token, claim(token.into(), 1));
+    }
+    assert!(teller.wait(8).iter().all(|(_, answer)| *answer == Answer::Lost));
+    assert!(teller.wakes() > 0);
+    teller.submit(10, claim(10, 1));
+    assert_eq!(teller.wait(1), [(10, Answer::Lost)]);
+    assert_eq!(ledger.grand_total(), 5);
+    drop((ledger, teller));
+    disk.set_fault(Fault::None);
+    let bytes = disk.after_power_loss(&mut Rand64::new(0));
+    let (path, _) = Disk::new("panic, and again", bytes);
+    assert_eq!(said(Teller::new(&open(&path)).ask(claim(1, 5))), (Status::Duplicate, 5));
+}
+
 /// A claim that adds nothing costs no fsync.
 #[test]
 fn only_what_is_added_is_written() {

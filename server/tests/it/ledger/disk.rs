@@ -30,6 +30,8 @@ pub(super) enum Fault {
     /// The next fsync fails, and the system forgets that there is something to write, as Linux does: it is shown until the
     /// power goes.
     SyncForgets,
+    /// The next fsync panics, as a bug in the database would.
+    SyncPanics,
 }
 
 #[derive(Default)]
@@ -193,6 +195,7 @@ impl StorageBackend for Wire {
         match fault {
             Fault::None => Ok(()),
             Fault::Full => Err(io::ErrorKind::StorageFull.into()),
+            Fault::SyncPanics => panic!("a bug in the database, made by a test"),
             Fault::SyncFailsAfter | Fault::SyncForgets => {
                 platter.fault = Fault::None;
                 Err(io::Error::other("the disk failed"))
