@@ -63,6 +63,16 @@ enum Write {
     Bytes(u64, Vec<u8>),
 }
 
+/// A disk that stands still.
+pub(super) struct Stall<'a>(&'a Disk);
+
+impl Drop for Stall<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_stalled = false;
+        self.0.moved_on.notify_all();
+    }
+}
+
 /// What the database holds of a disk.
 struct Wire(Arc<Disk>);
 
@@ -84,14 +94,10 @@ impl Disk {
         self.lock().slow = sync;
     }
 
-    /// From now on an fsync does not return.
-    pub(super) fn stall(&self) {
+    /// From now on an fsync does not return, until what this returns is dropped: before the ledger, whose end waits.
+    pub(super) fn stall(&self) -> Stall<'_> {
         self.lock().is_stalled = true;
-    }
-
-    pub(super) fn go_on(&self) {
-        self.lock().is_stalled = false;
-        self.moved_on.notify_all();
+        Stall(self)
     }
 
     /// Whether somebody waits for an fsync.
