@@ -256,7 +256,8 @@ pub fn open_on(backend: impl StorageBackend) -> Result<Database, DatabaseError> 
     builder().create_with_backend(backend)
 }
 
-/// Writes every byte of a database's file once more, as it is, and has it synced.
+/// Writes every byte of a database's file once more, as it is, and has it synced: redb 4.5 syncs before its first commit
+/// too, but nobody said that it always will.
 fn write_back(backend: &impl StorageBackend) -> io::Result<()> {
     let len = backend.len()?;
     let mut piece = vec![0; PIECE_BYTES];

@@ -146,6 +146,30 @@ fn a_failed_commit_that_reached_the_disk_is_not_added_twice() {
     }
 }
 
+/// And a disk that dies for good while the file is opened again.
+#[test]
+fn a_disk_that_dies_while_it_is_believed_again_keeps_what_was_answered() {
+    for (syncs, seed) in (0..5).flat_map(|syncs| (0..4).map(move |seed| (syncs, seed))) {
+        let (path, disk) = Disk::new("dead", Vec::new());
+        let ledger = open(&path);
+        let mut teller = Teller::new(&ledger);
+        assert_eq!(said(teller.ask(claim(1, 5))), (Status::Ok, 5));
+        disk.set_fault(Fault::SyncForgets);
+        teller.submit(2, claim(2, 2));
+        assert_eq!(teller.wait(1), [(2, Answer::Lost)]);
+        disk.set_fault(Fault::DiesIn(syncs));
+        teller.submit(2, claim(2, 2));
+        let was_answered = teller.wait(1) != [(2, Answer::Lost)];
+        let bytes = disk.after_power_loss(&mut Rand64::new(seed));
+        let (path, _) = Disk::new("dead, and again", bytes);
+        let again = open(&path);
+        let mut teller = Teller::new(&again);
+        assert_eq!(said(teller.ask(claim(1, 5))), (Status::Duplicate, 5), "{syncs} syncs, seed {seed}");
+        let status = teller.ask(claim(2, 2)).status;
+        assert!(!was_answered || status == Status::Duplicate, "{syncs} syncs, seed {seed}: {status:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_loses_answers_until_there_is_room() {
     let (path, disk) = Disk::new("full", Vec::new());

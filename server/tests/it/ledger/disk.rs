@@ -30,6 +30,8 @@ pub(super) enum Fault {
     /// The next fsync fails, and the system forgets that there is something to write, as Linux does: it is shown until the
     /// power goes.
     SyncForgets,
+    /// So many more fsyncs succeed, and then nothing does.
+    DiesIn(u32),
     /// The next fsync panics, as a bug in the database would.
     SyncPanics,
 }
@@ -152,7 +154,7 @@ impl Write {
 
 impl Platter {
     fn write(&mut self, write: Write) -> io::Result<()> {
-        if self.fault == Fault::Full {
+        if matches!(self.fault, Fault::Full | Fault::DiesIn(0)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         write.apply(&mut self.shown);
@@ -191,8 +193,11 @@ impl StorageBackend for Wire {
         }
         platter.is_waited_for = false;
         platter.syncs += 1;
-        let done: Vec<Write> = platter.pending.drain(..begun).collect();
         let fault = platter.fault;
+        if fault == Fault::DiesIn(0) {
+            return Err(io::Error::other("the disk is dead"));
+        }
+        let done: Vec<Write> = platter.pending.drain(..begun).collect();
         if fault != Fault::SyncForgets {
             for write in &done {
                 write.apply(&mut platter.safe);
@@ -200,6 +205,10 @@ impl StorageBackend for Wire {
         }
         match fault {
             Fault::None => Ok(()),
+            Fault::DiesIn(more) => {
+                platter.fault = Fault::DiesIn(more - 1);
+                Ok(())
+            }
             Fault::Full => Err(io::ErrorKind::StorageFull.into()),
             Fault::SyncPanics => panic!("a bug in the database, made by a test"),
             Fault::SyncFailsAfter | Fault::SyncForgets => {

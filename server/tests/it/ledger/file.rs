@@ -1,7 +1,8 @@
 //! Files that are there, are not, or are somebody else's.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use finwait_server::ledger::reply::Status;
 use finwait_server::ledger::store::{OpenError, Why};
@@ -70,8 +71,15 @@ fn files_of_others_are_refused_and_left_alone() {
     let zeros = vec![0; 2 << 20];
     for bytes in [&b"x"[..], b"a page of notes\n", b"SQLite format 3\0", &zeros] {
         fs::write(scratch.file(), bytes).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400 * 365);
+        File::options().write(true).open(scratch.file()).unwrap().set_modified(long_ago).unwrap();
         assert!(refusal(&scratch.file()).contains("a file of another program"));
         assert_eq!(fs::read(scratch.file()).unwrap(), bytes);
+        assert_eq!(
+            fs::metadata(scratch.file()).unwrap().modified().unwrap(),
+            long_ago,
+            "not even written again"
+        );
     }
     // A database of the same kind.
     const OTHER: TableDefinition<'_, u64, u64> = TableDefinition::new("somebody's");
