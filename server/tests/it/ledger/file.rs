@@ -8,7 +8,7 @@ use finwait_server::ledger::reply::Status;
 use finwait_server::ledger::store::{OpenError, Why};
 use finwait_server::ledger::{Ledger, Options};
 use oorandom::Rand64;
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::{Scratch, Teller, claim, said};
 
@@ -44,6 +44,25 @@ fn the_books_are_there_after_a_restart() {
     assert_eq!(boots.len(), 4, "each life has its number");
     let left: Vec<_> = fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["ledger"], "nothing else is left there");
+}
+
+/// The books forget by themselves when they are read; the file would only grow.
+#[test]
+fn the_file_has_no_more_sessions_than_are_remembered() {
+    let scratch = Scratch::new("bounded");
+    let ledger = Ledger::open(&scratch.file(), Options { horizon: 100, ..Options::default() }).unwrap();
+    let mut teller = Teller::new(&ledger);
+    for session in 0..1000 {
+        teller.submit(0, claim(session, 1));
+    }
+    teller.wait(1000);
+    drop((ledger, teller));
+    let database = Database::open(scratch.file()).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let tables: Vec<_> = transaction.list_tables().unwrap().collect();
+    assert_eq!(tables.len(), 1);
+    let table = tables.into_iter().next().unwrap();
+    assert_eq!(transaction.open_untyped_table(table).unwrap().len().unwrap(), 100);
 }
 
 /// As `mktemp` leaves one.

@@ -16,6 +16,8 @@ use super::{Scratch, Teller, claim, said};
 const KILLS: u64 = 12;
 /// The longest that one of them lives.
 const LIFE_MAX_MS: u64 = 120;
+/// The longest that one of them lives which is to be killed while it makes its file.
+const EARLY_MAX_US: u64 = 4000;
 /// Tells the child where its file is, and which claims are its.
 const FILE: &str = "FINWAIT_LEDGER_TEST_FILE";
 const LIFE: &str = "FINWAIT_LEDGER_TEST_LIFE";
@@ -28,7 +30,7 @@ fn no_kill_loses_what_was_answered_or_counts_it_twice() {
     let mut told: Vec<(Claim, u64)> = Vec::new();
     let (mut least, mut lives_with_answers) = (0, 0);
     for life in 0..kills {
-        // The first lives end while the file is made.
+        // Some end while the file is opened.
         let most = if life % 3 == 0 { 12 } else { LIFE_MAX_MS };
         let heard = live(&scratch.file(), life, Duration::from_micros(dice.rand_range(0..most * 1000)));
         lives_with_answers += u64::from(!heard.is_empty());
@@ -61,6 +63,17 @@ fn no_kill_loses_what_was_answered_or_counts_it_twice() {
         assert_eq!(said(teller.ask(claim)), (Status::Duplicate, total), "{claim:?} of a former life");
     }
     assert!(lives_with_answers > 0, "every one was killed before it said anything");
+}
+
+/// Whoever is killed while it makes its file leaves one that is whole, or none.
+#[test]
+fn a_kill_while_the_file_is_made_leaves_nothing_in_the_way() {
+    let mut dice = Rand64::new(3);
+    for life in 0..KILLS {
+        let scratch = Scratch::new("killed-early");
+        live(&scratch.file(), life, Duration::from_micros(dice.rand_range(0..EARLY_MAX_US)));
+        open(&scratch.file());
+    }
 }
 
 /// Claims that a life has in flight at a time.
