@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use crate::engine::EngineChoice;
 pub struct Config {
     /// Addresses to listen on; port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
+    /// Addresses of the ledger (`server/LEDGER.md`); none: there is none.
+    pub ledger: Vec<SocketAddr>,
+    /// Where the ledger is kept; `None`: it begins with nothing, and ends with the process.
+    pub ledger_file: Option<PathBuf>,
     /// Which engine.
     pub engine: EngineChoice,
     /// Worker threads, each with a listener and an engine of its own.
@@ -39,6 +44,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7007))],
+            ledger: Vec::new(),
+            ledger_file: None,
             engine: EngineChoice::Auto,
             workers: Workers::auto().0,
             window: NonZeroU32::MIN.saturating_add((256 << 10) - 1),
@@ -70,6 +77,8 @@ Examples:
   finwait-server --listen 0.0.0.0:7 --listen '[::]:7'
                                         the echo port, on IPv4 and on IPv6
   finwait-server --workers 1 --window 64KiB --max-connections 10k
+  finwait-server --ledger 127.0.0.1:7009 --ledger-file totals.redb
+                                        with a ledger beside the echo (LEDGER.md)
   finwait-server check 127.0.0.1:7007   one echo with a proper end, as a health probe
 
 Signals:
@@ -113,6 +122,13 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub listen: Vec<SocketAddr>,
+    /// Address of the ledger: lines are counted, and each client's total is answered by everybody's; may be given several
+    /// times.
+    #[arg(long, value_name = "ADDR", env = "FINWAIT_LEDGER", value_delimiter = ',')]
+    pub ledger: Vec<SocketAddr>,
+    /// Keep the ledger in this file, which is created if there is none: every total is on the disk before it is answered.
+    #[arg(long, value_name = "PATH", env = "FINWAIT_LEDGER_FILE", requires = "ledger")]
+    pub ledger_file: Option<PathBuf>,
     /// auto, uring, mio or iocp. auto takes the best one that works here and says which.
     #[arg(long, value_name = "ENGINE", env = "FINWAIT_ENGINE", default_value = "auto")]
     pub engine: EngineChoice,
@@ -152,6 +168,8 @@ impl From<Serve> for Config {
     fn from(serve: Serve) -> Self {
         Self {
             listen: serve.listen,
+            ledger: serve.ledger,
+            ledger_file: serve.ledger_file,
             engine: serve.engine,
             workers: serve.workers.0,
             window: serve.window,

@@ -7,6 +7,7 @@
 //! - `store`: the books in a file.
 //! - `committer`: the thread that writes them there.
 //! - `desk`: where a worker hands claims in and gets the answers.
+//! - `teller`: who does so for its connections.
 
 pub mod books;
 mod committer;
@@ -14,6 +15,7 @@ mod desk;
 pub mod reply;
 pub mod session;
 pub mod store;
+mod teller;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +26,11 @@ use books::{Books, HORIZON};
 use committer::{Committer, Job};
 pub use desk::Answer;
 use desk::{Awaited, Mailbox};
+pub use reply::ReplyLine;
 use reply::{Boot, Reply, Status};
 use session::{AtFin, Claim};
 use store::{Open, OpenError, open_file};
+pub use teller::{Account, Branch, Teller};
 
 /// The ledger, shared by all workers. When the last of its handles and desks is dropped everything that was handed in is
 /// answered, and the file is closed.

@@ -49,23 +49,42 @@ fn serve(serve: Serve) -> ExitCode {
     let server = match Server::start_with(&config, &handle) {
         Ok(server) => server,
         Err(error @ StartError::Engine(_)) => return fail(USAGE, &error),
-        Err(error @ (StartError::Listen(..) | StartError::Worker(_) | StartError::Sockets(_))) => {
-            return fail(FAILED, &error);
-        }
+        Err(
+            error @ (StartError::Ledger(_)
+            | StartError::Listen(..)
+            | StartError::Worker(_)
+            | StartError::Sockets(_)),
+        ) => return fail(FAILED, &error),
     };
-    for addr in server.addrs() {
-        if json {
-            say(&json!({ "event": "listening", "addr": addr, "engine": server.engine().name() }));
-        } else {
-            say(&format!("listening on {addr}"));
-        }
-    }
+    say_listening(&server, json);
+    let ledger = server.ledger();
     match server.join() {
         Ok(tally) => {
-            say(&if json { json!(Ended { event: "tally", tally }).to_string() } else { lines(&tally) });
+            let ledger = ledger
+                .map(|ledger| Grand { grand_total: ledger.grand_total(), boot: ledger.boot().to_string() });
+            say(&if json {
+                json!(Ended { event: "tally", tally, ledger }).to_string()
+            } else {
+                lines(&tally, ledger)
+            });
             if tally.expired_in_drain > 0 { ExitCode::from(EXPIRED) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn say_listening(server: &Server, json: bool) {
+    let echoes = server.addrs().iter().map(|addr| (addr, "echo"));
+    let ledgers = server.ledger_addrs().iter().map(|addr| (addr, "ledger"));
+    for (addr, protocol) in echoes.chain(ledgers) {
+        if json {
+            let engine = server.engine().name();
+            say(&json!({ "event": "listening", "addr": addr, "protocol": protocol, "engine": engine }));
+        } else if protocol == "echo" {
+            say(&format!("listening on {addr}"));
+        } else {
+            say(&format!("listening on {addr} for the {protocol}"));
+        }
     }
 }
 
@@ -75,10 +94,19 @@ struct Ended {
     event: &'static str,
     #[serde(flatten)]
     tally: Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Grand>,
 }
 
-fn lines(tally: &Tally) -> String {
-    format!(
+/// What the ledger came to.
+#[derive(Serialize)]
+struct Grand {
+    grand_total: u64,
+    boot: String,
+}
+
+fn lines(tally: &Tally, ledger: Option<Grand>) -> String {
+    let mut lines = format!(
         "accepted {}: graceful {}, reset {}, aborted {}, expired {} ({} by the drain), shutdown_failed {}\n\
          bytes: received {}, owed {}, echoed {}, discarded {}\n\
          drained in {:?}",
@@ -94,7 +122,11 @@ fn lines(tally: &Tally) -> String {
         tally.bytes_echoed,
         tally.bytes_discarded,
         Duration::from_nanos(tally.drain_ns),
-    )
+    );
+    if let Some(Grand { grand_total, boot }) = ledger {
+        lines.push_str(&format!("\nledger: grand total {grand_total}, boot {boot}"));
+    }
+    lines
 }
 
 /// Prints a result. A reader that went away must not take the server with it.

@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use crate::config::Config;
 use crate::drain::{Drain, Stage};
 use crate::engine::{self, EngineKind};
+use crate::ledger::store::OpenError;
+use crate::ledger::{Branch, Ledger, Options};
 use crate::listener::{self, Source};
 use crate::metrics::{Metrics, Tally};
 use crate::policy::{Deadlines, Places};
@@ -20,6 +22,9 @@ use crate::worker::{Ready, Settings};
 pub struct Server {
     engine: EngineKind,
     addrs: Vec<SocketAddr>,
+    /// Of `addrs` the first so many are echoes; the others are the ledger's.
+    echoes: usize,
+    ledger: Option<Ledger>,
     drain: Arc<Drain>,
     workers: Vec<Worker>,
     /// Each worker holds them too: whoever is the last to end gives them back.
@@ -42,6 +47,8 @@ struct Worker {
 pub enum StartError {
     /// The engine that was asked for cannot run here; the message has the remedy.
     Engine(engine::Unavailable),
+    /// The ledger's file cannot be used; the message has the remedy.
+    Ledger(OpenError),
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
     /// A worker could not be started.
@@ -54,6 +61,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(why) => why.fmt(f),
+            Self::Ledger(why) => why.fmt(f),
             Self::Listen(addr, error) => {
                 write!(f, "cannot listen on {addr}: {error}; {}", listen_remedy(*addr, error))
             }
@@ -109,10 +117,12 @@ impl Server {
         }
         // Before the first socket.
         let sockets = Arc::new(Sockets::start().map_err(StartError::Sockets)?);
+        // Before anybody can connect: what is in the file is part of the first answer.
+        let ledger = open_ledger(config).map_err(StartError::Ledger)?;
         let workers = config.workers.get();
         let mut sources: Vec<Vec<Source>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addrs = Vec::new();
-        for &addr in &config.listen {
+        for &addr in config.listen.iter().chain(&config.ledger) {
             let (bound, shares) = listener::bind(addr, workers, sys::balance())
                 .map_err(|error| StartError::Listen(addr, error))?;
             addrs.push(bound);
@@ -120,7 +130,8 @@ impl Server {
         }
         let drain = Arc::clone(&handle.0);
         let places = Arc::new(Places::new(config.conns_max));
-        let mut server = Self { engine: chosen.kind, addrs, drain, workers: Vec::new(), sockets };
+        let (engine, echoes) = (chosen.kind, config.listen.len());
+        let mut server = Self { engine, addrs, echoes, ledger, drain, workers: Vec::new(), sockets };
         let mut readies = Vec::new();
         for sources in sources {
             let (ready, heard) = Ready::channel();
@@ -140,10 +151,22 @@ impl Server {
         Ok(server)
     }
 
-    /// The addresses listened on, in the order of the configuration, ports resolved.
+    /// The addresses of the echo, in the order of the configuration, ports resolved.
     #[must_use]
     pub fn addrs(&self) -> &[SocketAddr] {
-        &self.addrs
+        &self.addrs[..self.echoes]
+    }
+
+    /// The addresses of the ledger, likewise.
+    #[must_use]
+    pub fn ledger_addrs(&self) -> &[SocketAddr] {
+        &self.addrs[self.echoes..]
+    }
+
+    /// The ledger, where there is one. With a file it is closed when the last of these handles is dropped.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.ledger.clone()
     }
 
     /// The engine that runs.
@@ -209,6 +232,10 @@ impl Server {
             grace: config.drain_grace,
             drain_timeout: config.drain_timeout,
             places: Arc::clone(places),
+            ledger: self
+                .ledger
+                .clone()
+                .map(|ledger| Branch { ledger, listeners: self.echoes..self.addrs.len() }),
             drain: Arc::clone(&self.drain),
             metrics: Arc::clone(&metrics),
         };
@@ -232,6 +259,17 @@ impl Server {
             // The error that is reported is the one that led here.
             let _ = worker.thread.join();
         }
+    }
+}
+
+fn open_ledger(config: &Config) -> Result<Option<Ledger>, OpenError> {
+    if config.ledger.is_empty() {
+        return Ok(None);
+    }
+    let options = Options::default();
+    match &config.ledger_file {
+        Some(path) => Ledger::open(path, options).map(Some),
+        None => Ok(Some(Ledger::in_memory(options))),
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::conn::{Conn, Event, Op};
 use crate::drain::Drain;
+use crate::ledger::Branch;
 use crate::metrics::Metrics;
 use crate::policy::{Deadlines, Places, TAKE_RETRY};
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The places under `--max-connections`, shared by all workers.
     pub places: Arc<Places>,
+    /// The ledger, if there is one, and which listeners are its own.
+    pub ledger: Option<Branch>,
     /// The stage of the whole server.
     pub drain: Arc<Drain>,
     /// This worker's counters.

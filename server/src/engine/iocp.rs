@@ -26,6 +26,7 @@ use self::peer::{Peer, Want};
 use self::port::{BATCH, Port};
 use self::socket::Accepted;
 use crate::conn::{Event, Op};
+use crate::ledger::{Answer, Branch, Teller};
 use crate::listener::Source;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::worker::{self, Ready, Settings};
@@ -39,7 +40,7 @@ const BATCHES_MAX: u32 = 8;
 /// As GetQueuedCompletionStatusEx.
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
     let listeners = sources.len();
-    worker::serve(Iocp::new(sources), listeners, settings, ready)
+    worker::serve(Iocp::new(sources, settings.ledger.as_ref()), listeners, settings, ready)
 }
 
 struct Iocp {
@@ -49,6 +50,8 @@ struct Iocp {
     slots: Vec<Slot>,
     vacant: Vec<u32>,
     pool: Pool,
+    teller: Teller,
+    answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
     done: Vec<Completion>,
     /// Connections with a receive that can be tried now.
@@ -98,7 +101,7 @@ impl Key {
 }
 
 impl Iocp {
-    fn new(sources: Vec<Source>) -> io::Result<Self> {
+    fn new(sources: Vec<Source>, ledger: Option<&Branch>) -> io::Result<Self> {
         let port = Arc::new(Port::new(Key::Wake.pack())?);
         let mut doors = Vec::new();
         for (index, source) in sources.into_iter().enumerate() {
@@ -114,6 +117,7 @@ impl Iocp {
                 }
             }));
         }
+        let teller = Teller::new(ledger, Arc::clone(&port).into());
         Ok(Self {
             port,
             entries: vec![OVERLAPPED_ENTRY::default(); BATCH].into(),
@@ -121,6 +125,8 @@ impl Iocp {
             slots: Vec::new(),
             vacant: Vec::new(),
             pool: Pool::default(),
+            teller,
+            answers: Vec::new(),
             done: Vec::new(),
             work: Vec::new(),
             now: clock(),
@@ -153,7 +159,7 @@ impl Iocp {
             tracing::warn!("a connection cannot be served, and is reset: {error}");
             return;
         }
-        slot.peer = Some(Peer::new(accepted));
+        slot.peer = Some(Peer::new(accepted, self.teller.open(listener.index())));
         self.done.push(Completion::Accepted { listener, token });
     }
 
@@ -168,10 +174,20 @@ impl Iocp {
     /// Tries the receive that is asked for, if there is one.
     fn receive(&mut self, token: Token) {
         let Some(peer) = &mut self.slots[token.index()].peer else { return };
-        let event = peer.receive(&mut self.pool);
+        let event = peer.receive(token, &mut self.pool, &mut self.teller);
         self.done.extend(event.map(|event| Completion::Event(token, event)));
         // A look that ended at once, after a read that found nothing.
         self.queue_if_ready(token);
+    }
+
+    /// Hands over the FINs that the ledger has answered.
+    fn hand_over_fins(&mut self) {
+        self.teller.answers(&mut self.answers);
+        for (index, claim, answer) in self.answers.drain(..) {
+            let Some(peer) = &mut self.slots[index as usize].peer else { continue };
+            let event = peer.answered(claim, answer, &mut self.pool);
+            self.done.extend(event.map(|event| Completion::Event(Token(index), event)));
+        }
     }
 
     fn close_if_over(&mut self, token: Token) {
@@ -278,13 +294,16 @@ impl Proactor for Iocp {
         self.peer(token).is_dry()
     }
 
-    fn part(&mut self, _token: Token) -> u32 {
-        0
+    fn part(&mut self, token: Token) -> u32 {
+        let peer = self.slots[token.index()].peer.as_mut().expect("parting from an open connection");
+        peer.part(&mut self.teller, &mut self.pool)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
-        let busy =
-            !self.done.is_empty() || !self.work.is_empty() || self.doors.iter().any(|door| door.hinted);
+        let busy = !self.done.is_empty()
+            || !self.work.is_empty()
+            || self.teller.has_answers()
+            || self.doors.iter().any(|door| door.hinted);
         let mut timeout = if busy { Some(Duration::ZERO) } else { timeout };
         for _ in 0..BATCHES_MAX {
             let mut entries = std::mem::take(&mut self.entries);
@@ -305,6 +324,7 @@ impl Proactor for Iocp {
             self.slots[token.index()].queued = false;
             self.receive(token);
         }
+        self.hand_over_fins();
         self.tend_doors();
         completions.append(&mut self.done);
         Ok(())

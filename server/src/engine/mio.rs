@@ -20,6 +20,7 @@ use socket2::SockRef;
 use self::blocks::{Blocks, Pool, RECV_MAX};
 use self::door::Door;
 use crate::conn::{Event, Fault, Op, OpKind};
+use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
 use crate::policy;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
@@ -38,7 +39,7 @@ const WAKER: mio::Token = mio::Token(usize::MAX - 1);
 /// As epoll_wait(2), or its counterpart.
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
     let listeners = sources.len();
-    worker::serve(Mio::new(sources), listeners, settings, ready)
+    worker::serve(Mio::new(sources, settings.ledger.as_ref()), listeners, settings, ready)
 }
 
 struct Mio {
@@ -48,6 +49,8 @@ struct Mio {
     doors: Vec<Door>,
     peers: Slab<Peer>,
     pool: Pool,
+    teller: Teller,
+    answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
     done: Vec<Completion>,
     /// Peers with an operation that may move.
@@ -59,6 +62,8 @@ struct Peer {
     stream: TcpStream,
     /// Bytes received and not yet sent.
     bytes: Blocks,
+    /// What the ledger knows of it, unless it is an echo.
+    account: Option<Box<Account>>,
     recv: Option<Recv>,
     send: Option<u32>,
     /// The last look did not say "would block".
@@ -91,7 +96,7 @@ impl Wake for MioWaker {
 }
 
 impl Mio {
-    fn new(sources: Vec<Source>) -> io::Result<Self> {
+    fn new(sources: Vec<Source>, ledger: Option<&Branch>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(MioWaker(mio::Waker::new(poll.registry(), WAKER)?));
         let mut doors = Vec::new();
@@ -99,6 +104,7 @@ impl Mio {
             let token = mio::Token(DOORS + index);
             doors.push(Door::open(source, poll.registry(), token, || Arc::clone(&waker).into())?);
         }
+        let teller = Teller::new(ledger, Arc::clone(&waker).into());
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -106,6 +112,8 @@ impl Mio {
             doors,
             peers: Slab::new(),
             pool: Pool::default(),
+            teller,
+            answers: Vec::new(),
             done: Vec::new(),
             work: Vec::new(),
             now: clock(),
@@ -141,6 +149,7 @@ impl Mio {
     fn cancel(&mut self, token: Token) {
         let peer = self.peer(token);
         let (recv, send) = (peer.recv.take(), peer.send.take());
+        peer.account.iter_mut().for_each(|account| account.give_up());
         if recv.is_some() {
             self.fail(token, OpKind::Recv, Fault::Cancelled);
         }
@@ -188,11 +197,21 @@ impl Mio {
             peer.queued = false;
             let token = Token(u32::try_from(at).expect("fewer than 2^32 connections"));
             let sent = peer.try_send(&mut self.pool);
-            let received = peer.try_recv(&mut self.pool);
+            let received = peer.try_recv(token, &mut self.pool, &mut self.teller);
             completions
                 .extend([sent, received].into_iter().flatten().map(|event| Completion::Event(token, event)));
         }
         self.work.clear();
+    }
+
+    /// Hands over the FINs that the ledger has answered.
+    fn settle(&mut self, completions: &mut Vec<Completion>) {
+        self.teller.answers(&mut self.answers);
+        for (index, claim, answer) in self.answers.drain(..) {
+            let Some(peer) = self.peers.get_mut(index as usize) else { continue };
+            let event = peer.answered(claim, answer, &mut self.pool);
+            completions.extend(event.map(|event| Completion::Event(Token(index), event)));
+        }
     }
 
     fn accept(&mut self, completions: &mut Vec<Completion>) {
@@ -207,7 +226,7 @@ impl Mio {
                     Interest::READABLE | Interest::WRITABLE,
                 )?;
                 let token = Token(u32::try_from(entry.key()).map_err(io::Error::other)?);
-                entry.insert(Peer::new(stream));
+                entry.insert(Peer::new(stream, self.teller.open(index)));
                 completions.push(Completion::Accepted { listener, token });
                 Ok(())
             });
@@ -260,6 +279,9 @@ impl Proactor for Mio {
 
     fn is_dry(&mut self, token: Token) -> bool {
         let peer = self.peer(token);
+        if peer.is_awaiting() {
+            return false;
+        }
         match peer.stream.peek(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
             // Bytes, a FIN or an error: the receive reports it.
@@ -271,13 +293,18 @@ impl Proactor for Mio {
         }
     }
 
-    fn part(&mut self, _token: Token) -> u32 {
-        0
+    fn part(&mut self, token: Token) -> u32 {
+        let peer = &mut self.peers[token.index()];
+        let line = peer.account.as_mut().and_then(|account| self.teller.part(account));
+        line.map_or(0, |line| peer.bytes.push(line.as_ref(), &mut self.pool))
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         completions.append(&mut self.done);
-        let busy = !completions.is_empty() || !self.work.is_empty() || self.doors.iter().any(Door::is_busy);
+        let busy = !completions.is_empty()
+            || !self.work.is_empty()
+            || self.teller.has_answers()
+            || self.doors.iter().any(Door::is_busy);
         let timeout = if busy { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
@@ -287,6 +314,7 @@ impl Proactor for Mio {
         self.now = clock();
         self.take_hints(completions);
         self.try_work(completions);
+        self.settle(completions);
         self.accept(completions);
         Ok(())
     }
@@ -301,10 +329,11 @@ impl Proactor for Mio {
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, account: Option<Box<Account>>) -> Self {
         Self {
             stream,
             bytes: Blocks::default(),
+            account,
             recv: None,
             send: None,
             readable: true,
@@ -339,8 +368,25 @@ impl Peer {
         }
     }
 
-    fn try_recv(&mut self, pool: &mut Pool) -> Option<Event> {
-        let recv = self.recv.filter(|_| self.readable)?;
+    fn is_awaiting(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.is_awaiting())
+    }
+
+    /// The ledger has answered the peer's FIN; nothing, where this peer waits for no such answer.
+    fn answered(&mut self, claim: u32, answer: Answer, pool: &mut Pool) -> Option<Event> {
+        if !self.account.as_mut()?.is_answered(claim) {
+            return None;
+        }
+        self.recv = None;
+        Some(match answer {
+            Answer::Bare => Event::PeerFin { owed: 0 },
+            Answer::Replied(reply) => Event::PeerFin { owed: self.bytes.push(reply.line().as_ref(), pool) },
+            Answer::Lost => Event::Failed { op: OpKind::Recv, fault: Fault::Local },
+        })
+    }
+
+    fn try_recv(&mut self, token: Token, pool: &mut Pool, teller: &mut Teller) -> Option<Event> {
+        let recv = self.recv.filter(|_| self.readable && !self.is_awaiting())?;
         let keep = match recv {
             Recv::Keep(max) if !self.discarding => Some(max.min(RECV_MAX)),
             Recv::Keep(_) | Recv::Discard => None,
@@ -350,19 +396,28 @@ impl Peer {
             None => pool.scratch(),
         };
         let result = ignoring_interrupts(|| self.stream.read(buffer));
+        let taken = *result.as_ref().unwrap_or(&0);
+        let owed = match &mut self.account {
+            Some(account) if keep.is_some() => account.take(&mut buffer[..taken]),
+            Some(_) | None => taken,
+        };
         if keep.is_some() {
-            self.bytes.fill(*result.as_ref().unwrap_or(&0), pool);
+            self.bytes.fill(owed, pool);
         }
         match result {
             Ok(0) => {
+                if self.account.as_mut().is_some_and(|account| teller.fin(account, token.0)) {
+                    return None;
+                }
                 self.recv = None;
                 Some(Event::PeerFin { owed: 0 })
             }
-            Ok(taken) => {
+            Ok(_) => {
                 self.recv = None;
                 // Still readable, even after a short count: a read also ends at an urgent mark, with more behind it.
-                let taken = u32::try_from(taken).expect("no more than was asked for");
-                Some(Event::Received { taken, owed: taken })
+                let [taken, owed] =
+                    [taken, owed].map(|len| u32::try_from(len).expect("no more than was asked for"));
+                Some(Event::Received { taken, owed })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;

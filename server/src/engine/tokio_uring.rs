@@ -23,6 +23,7 @@ use tokio_uring::Runtime;
 use self::door::Door;
 use self::peer::Peer;
 use crate::conn::Op;
+use crate::ledger::{Branch, Teller};
 use crate::listener::Source;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::worker::{self, Ready, Settings};
@@ -44,7 +45,7 @@ const TURNS_MAX: u32 = 64;
 /// As io_uring_enter(2).
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
     let listeners = sources.len();
-    worker::serve(TokioUring::new(sources), listeners, settings, ready)
+    worker::serve(TokioUring::new(sources, settings.ledger.as_ref()), listeners, settings, ready)
 }
 
 /// Whether the runtime can be set up here. On a thread of its own, which the kernel may interrupt when it takes the
@@ -77,6 +78,7 @@ struct Shared {
     peers: RefCell<Slab<Rc<Peer>>>,
     /// Ended, to be handed out by `wait`.
     done: RefCell<Vec<Completion>>,
+    teller: RefCell<Teller>,
     bell: Arc<Bell>,
 }
 
@@ -109,7 +111,8 @@ impl Shared {
         let mut peers = self.peers.borrow_mut();
         let entry = peers.vacant_entry();
         let token = Token(u32::try_from(entry.key()).map_err(io::Error::other)?);
-        let peer = Rc::new(Peer::new(token, stream));
+        let account = self.teller.borrow().open(listener.index());
+        let peer = Rc::new(Peer::new(token, stream, account));
         entry.insert(Rc::clone(&peer));
         drop(peers);
         tokio_uring::spawn(peer::serve(peer, Rc::clone(self)));
@@ -132,8 +135,24 @@ impl Shared {
         }
     }
 
-    async fn wait(&self, timeout: Option<Duration>) {
+    /// As [`Shared::settle`], and lets the tasks know what the ledger has answered.
+    async fn settle_all(&self) {
         self.settle().await;
+        let mut answers = Vec::new();
+        self.teller.borrow_mut().answers(&mut answers);
+        if answers.is_empty() {
+            return;
+        }
+        for (index, claim, answer) in answers {
+            if let Some(peer) = self.peers.borrow().get(index as usize) {
+                peer.answered(claim, answer);
+            }
+        }
+        self.settle().await;
+    }
+
+    async fn wait(&self, timeout: Option<Duration>) {
+        self.settle_all().await;
         if self.done.borrow().is_empty() {
             match timeout {
                 Some(Duration::ZERO) => return,
@@ -141,19 +160,17 @@ impl Shared {
                 Some(timeout) => drop(tokio::time::timeout(timeout, self.bell.news.notified()).await),
                 None => self.bell.news.notified().await,
             }
-            self.settle().await;
+            self.settle_all().await;
         }
     }
 }
 
 impl TokioUring {
-    fn new(sources: Vec<Source>) -> io::Result<Self> {
+    fn new(sources: Vec<Source>, ledger: Option<&Branch>) -> io::Result<Self> {
         let runtime = runtime()?;
-        let shared = Rc::new(Shared {
-            peers: RefCell::default(),
-            done: RefCell::default(),
-            bell: Arc::new(Bell { news: Notify::new(), rung: AtomicBool::new(false) }),
-        });
+        let bell = Arc::new(Bell { news: Notify::new(), rung: AtomicBool::new(false) });
+        let teller = RefCell::new(Teller::new(ledger, Arc::clone(&bell).into()));
+        let shared = Rc::new(Shared { peers: RefCell::default(), done: RefCell::default(), teller, bell });
         let mut doors = Vec::new();
         for (index, source) in sources.into_iter().enumerate() {
             let listener = ListenerId(u32::try_from(index).map_err(io::Error::other)?);
@@ -201,8 +218,8 @@ impl Proactor for TokioUring {
         self.peer(token).is_dry(self.turn)
     }
 
-    fn part(&mut self, _token: Token) -> u32 {
-        0
+    fn part(&mut self, token: Token) -> u32 {
+        self.peer(token).part(&mut self.shared.teller.borrow_mut())
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {

@@ -33,6 +33,7 @@ use self::pool::Pool;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
 use crate::conn::{Event, Fault, Op, OpKind};
+use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
 use crate::policy;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
@@ -82,7 +83,7 @@ pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Resu
 /// As [`run`].
 pub fn run_with(sources: Vec<Source>, settings: &Settings, ready: &Ready, sizes: Sizes) -> io::Result<()> {
     let listeners = sources.len();
-    worker::serve(Uring::new(sources, sizes), listeners, settings, ready)
+    worker::serve(Uring::new(sources, settings.ledger.as_ref(), sizes), listeners, settings, ready)
 }
 
 struct Uring {
@@ -100,6 +101,8 @@ struct Uring {
     multishot: bool,
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,
+    teller: Teller,
+    answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
     done: Vec<Completion>,
     reaped: Vec<cqueue::Entry>,
@@ -115,6 +118,8 @@ struct Slot {
     generation: u32,
     fd: Option<OwnedFd>,
     bytes: Bytes,
+    /// What the ledger knows of it, unless it is an echo.
+    account: Option<Box<Account>>,
     inlet: Inlet,
     send: Send,
     /// Bytes asked to be sent.
@@ -163,12 +168,14 @@ fn tag(kind: Kind, generation: u32, index: u32) -> u64 {
 }
 
 impl Uring {
-    fn new(sources: Vec<Source>, sizes: Sizes) -> io::Result<Self> {
+    fn new(sources: Vec<Source>, ledger: Option<&Branch>, sizes: Sizes) -> io::Result<Self> {
         let ring = Ring::new(sizes)?;
         let pool = Pool::register(&ring.submitter(), sizes)?;
         let (wake_reader, writer) = UnixStream::pair()?;
         wake_reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
+        let waker = Arc::new(SocketWaker(writer));
+        let teller = Teller::new(ledger, Arc::clone(&waker).into());
         let mut engine = Self {
             ring,
             pool,
@@ -179,10 +186,12 @@ impl Uring {
             eager: Vec::new(),
             multishot: true,
             pinning: Vec::new(),
+            teller,
+            answers: Vec::new(),
             done: Vec::new(),
             reaped: Vec::new(),
             wake_reader,
-            waker: Arc::new(SocketWaker(writer)),
+            waker,
             now: clock(),
         };
         engine.poll_wake();
@@ -190,12 +199,14 @@ impl Uring {
     }
 
     /// Gives an accepted socket a place and a name.
-    fn adopt(&mut self, fd: OwnedFd) -> Token {
+    fn adopt(&mut self, listener: ListenerId, fd: OwnedFd) -> Token {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 connections")
         });
-        self.slots[index as usize].fd = Some(fd);
+        let slot = &mut self.slots[index as usize];
+        slot.fd = Some(fd);
+        slot.account = self.teller.open(listener.index());
         Token(index)
     }
 
@@ -355,14 +366,19 @@ impl Proactor for Uring {
     }
 
     fn is_dry(&mut self, token: Token) -> bool {
+        if self.is_awaiting(token) {
+            return false;
+        }
         let empty = sys::is_empty(SockRef::from(self.fd(token)));
         // In this order: what a receive took out before the look has left its completion in the ring, or, where that is
         // full, with the kernel.
         empty && self.ring.is_empty() && !self.ring.has_more()
     }
 
-    fn part(&mut self, _token: Token) -> u32 {
-        0
+    fn part(&mut self, token: Token) -> u32 {
+        let slot = &mut self.slots[token.index()];
+        let line = slot.account.as_mut().and_then(|account| self.teller.part(account));
+        line.map_or(0, |line| slot.bytes.end(line))
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -370,6 +386,7 @@ impl Proactor for Uring {
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
         let busy = hungry
             || !self.done.is_empty()
+            || self.teller.has_answers()
             || !self.ring.is_empty()
             || self.doors.iter().any(Door::is_closing);
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
@@ -390,6 +407,7 @@ impl Proactor for Uring {
             self.ring.enter(Some(Duration::ZERO))?;
         }
         self.close_doors();
+        self.hand_over_fins();
         if self.pool.is_low() {
             self.move_out();
         }

@@ -8,6 +8,7 @@
 //! - `echo`: what is sent comes back, of every size and in every order of sending and reading.
 //! - `ending`: who sends the first FIN, what comes after it, and the deadlines of every wait.
 //! - `exhaustion`: descriptors and places run out, nothing spins, and whoever waited is served.
+//! - `ledger`: totals told at the end of a connection, and the grand total that answers them.
 //! - `reset`: a RST at every point of a connection's life is counted as one, and hurts nobody else.
 //! - `storm`: a drain while clients reconnect as fast as they can.
 
@@ -19,5 +20,6 @@ mod drain;
 mod echo;
 mod ending;
 mod exhaustion;
+mod ledger;
 mod reset;
 mod storm;

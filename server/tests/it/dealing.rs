@@ -101,6 +101,7 @@ impl Team {
                 grace,
                 drain_timeout: second * 60,
                 places: Arc::clone(&places),
+                ledger: None,
                 drain: Arc::clone(&drain),
                 metrics: Arc::clone(&metrics),
             };

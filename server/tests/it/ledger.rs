@@ -19,7 +19,6 @@ mod model;
 mod reply;
 mod session;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -89,27 +88,4 @@ fn claim(session: u128, total: u64) -> Claim {
 
 fn said(reply: Reply) -> (Status, u64) {
     (reply.status, reply.grand_total)
-}
-
-/// A directory that goes when its test does.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("finwait-ledger-{}-{name}", std::process::id()));
-        // What a former process of that number left.
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("ledger")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -2,10 +2,12 @@
 //!
 //! - `arguments`: defaults, usage errors, and the engine that is chosen.
 //! - `check`: the health probe against servers good and bad.
+//! - `ledger`: what is said of a ledger, and a file that cannot be had.
 //! - `output`: JSON and plain lines, and a stdout that nobody reads.
 //! - `signals`: one drains, a second one expires.
 
 mod arguments;
 mod check;
+mod ledger;
 mod output;
 mod signals;

@@ -143,6 +143,7 @@ impl Worker {
             grace: Duration::ZERO,
             drain_timeout: second * 60,
             places: Arc::new(Places::new(None)),
+            ledger: None,
             drain: Arc::clone(&drain),
             metrics: Arc::clone(&metrics),
         };

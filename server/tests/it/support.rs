@@ -3,11 +3,13 @@
 //! - `peer`: a plain blocking client whose bytes depend on the connection and the offset.
 //! - `running`: a server inside this process, and what its tally must say at the end.
 //! - `program`: the server as a child process, for limits, signals, memory and processor time.
+//! - `scratch`: a folder of a test's own.
 //! - `wine`: what Wine cannot show, case by case.
 
 mod peer;
 mod program;
 mod running;
+mod scratch;
 mod wine;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +20,7 @@ pub(crate) use program::Program;
 #[cfg(not(windows))]
 pub(crate) use program::{Finished, run_to_end};
 pub(crate) use running::{Running, config, graceful, outcomes};
+pub(crate) use scratch::Scratch;
 pub(crate) use wine::shows;
 
 /// The one limit on every wait: generous, for a test machine may be busy, and never reached by a good server.

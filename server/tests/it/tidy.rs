@@ -34,12 +34,13 @@ const SERVER: [(&str, &[&str]); 19] = [
     ("metrics", &["conn"]),
     ("policy", &["conn", "sys"]),
     ("proactor", &["conn"]),
-    ("server", &["config", "drain", "engine", "listener", "metrics", "policy", "sys", "worker"]),
-    ("worker", &["conn", "drain", "metrics", "policy", "proactor"]),
+    ("server", &["config", "drain", "engine", "ledger", "listener", "metrics", "policy", "sys", "worker"]),
+    ("worker", &["conn", "drain", "ledger", "metrics", "policy", "proactor"]),
 ];
 
 /// One engine knows nothing of another.
-const ENGINE: &[&str] = &["conn", "drain", "listener", "metrics", "policy", "proactor", "sys", "worker"];
+const ENGINE: &[&str] =
+    &["conn", "drain", "ledger", "listener", "metrics", "policy", "proactor", "sys", "worker"];
 
 /// The modules of the generator.
 const LOADGEN: [(&str, &[&str]); 24] = [

@@ -94,6 +94,19 @@ impl Bytes {
         }
     }
 
+    /// Appends `bytes`, and returns how many they are.
+    pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) -> u32 {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.space(rest.len(), pool);
+            let len = room.len();
+            room.copy_from_slice(&rest[..len]);
+            self.fill(len, pool);
+            rest = &rest[len..];
+        }
+        u32::try_from(bytes.len()).expect("less than a window")
+    }
+
     /// The first bytes, at most `len`, for a send. They stay where they are until [`Bytes::unlock`].
     pub(super) fn lock(&mut self, len: usize, pool: &mut Pool) -> Vec<IoSlice<'_>> {
         assert!(self.locked == 0, "a send has bytes already");

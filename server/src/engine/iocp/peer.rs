@@ -11,7 +11,9 @@ use super::bytes::{Bytes, Pool, RECV_MAX};
 use super::overlap::Overlap;
 use super::socket::{self, Accepted, Started};
 use crate::conn::{Event, Fault, OpKind};
+use crate::ledger::{Account, Answer, Teller};
 use crate::policy::{self, Cause};
+use crate::proactor::Token;
 
 /// What the loop wants to receive.
 #[derive(Clone, Copy)]
@@ -49,6 +51,8 @@ fn end_of(error: &io::Error) -> End {
 pub(super) struct Peer {
     socket: Accepted,
     bytes: Bytes,
+    /// What the ledger knows of it, unless it is an echo.
+    account: Option<Box<Account>>,
     /// The receive of no bytes.
     look: Overlap,
     send: Overlap,
@@ -66,10 +70,11 @@ pub(super) struct Peer {
 
 impl Peer {
     /// A connection whose first look is under way.
-    pub(super) fn new(socket: Accepted) -> Self {
+    pub(super) fn new(socket: Accepted, account: Option<Box<Account>>) -> Self {
         let mut peer = Self {
             socket,
             bytes: Bytes::default(),
+            account,
             look: Overlap::new(),
             send: Overlap::new(),
             want: None,
@@ -86,7 +91,8 @@ impl Peer {
     /// Whether a receive that is asked for can be tried without waiting for anything.
     pub(super) fn is_ready(&self) -> bool {
         let is_over = self.aborting && !self.look.is_in_flight();
-        self.want.is_some() && (self.readable || self.end.is_some() || is_over)
+        let has_more = !self.is_awaiting() && (self.readable || self.end.is_some());
+        self.want.is_some() && (has_more || is_over)
     }
 
     pub(super) fn want(&mut self, want: Want) {
@@ -139,9 +145,32 @@ impl Peer {
         self.look.name() == name
     }
 
+    fn is_awaiting(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.is_awaiting())
+    }
+
+    /// The ledger has answered the peer's FIN; nothing, where this peer waits for no such answer.
+    pub(super) fn answered(&mut self, claim: u32, answer: Answer, pool: &mut Pool) -> Option<Event> {
+        if !self.account.as_mut()?.is_answered(claim) {
+            return None;
+        }
+        let event = match answer {
+            Answer::Bare => Event::PeerFin { owed: 0 },
+            Answer::Replied(reply) => Event::PeerFin { owed: self.bytes.push(reply.line().as_ref(), pool) },
+            Answer::Lost => Event::Failed { op: OpKind::Recv, fault: Fault::Local },
+        };
+        Some(self.ended(event))
+    }
+
+    /// We end the connection: what the ledger has us say.
+    pub(super) fn part(&mut self, teller: &mut Teller, pool: &mut Pool) -> u32 {
+        let line = self.account.as_mut().and_then(|account| teller.part(account));
+        line.map_or(0, |line| self.bytes.push(line.as_ref(), pool))
+    }
+
     /// Tries the receive that is asked for, if there is one and something is known to be there.
-    pub(super) fn receive(&mut self, pool: &mut Pool) -> Option<Event> {
-        let want = self.want?;
+    pub(super) fn receive(&mut self, token: Token, pool: &mut Pool, teller: &mut Teller) -> Option<Event> {
+        let want = self.want.filter(|_| !self.is_awaiting())?;
         if let Some(end) = self.end {
             return Some(self.ended(end.event()));
         }
@@ -155,14 +184,18 @@ impl Peer {
         }
         self.readable = false;
         match self.read(want, pool) {
-            Ok(0) => {
+            Ok((0, _)) => {
                 self.end = Some(End::Fin);
+                if self.account.as_mut().is_some_and(|account| teller.fin(account, token.0)) {
+                    return None;
+                }
                 Some(self.ended(End::Fin.event()))
             }
-            Ok(taken) => {
+            Ok((taken, owed)) => {
                 self.look();
-                let taken = u32::try_from(taken).expect("no more than was asked for");
-                Some(self.ended(Event::Received { taken, owed: taken }))
+                let [taken, owed] =
+                    [taken, owed].map(|len| u32::try_from(len).expect("no more than was asked for"));
+                Some(self.ended(Event::Received { taken, owed }))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.look();
@@ -181,15 +214,21 @@ impl Peer {
         event
     }
 
-    fn read(&mut self, want: Want, pool: &mut Pool) -> io::Result<usize> {
+    /// Returns how much was taken, and how much is owed for it.
+    fn read(&mut self, want: Want, pool: &mut Pool) -> io::Result<(usize, usize)> {
         match want {
             Want::Keep(max) if !self.discarding => {
                 let room = self.bytes.space(max.min(RECV_MAX), pool);
                 let result = (&*self.socket).read(room);
-                self.bytes.fill(*result.as_ref().unwrap_or(&0), pool);
-                result
+                let taken = *result.as_ref().unwrap_or(&0);
+                let owed = match &mut self.account {
+                    Some(account) => account.take(&mut room[..taken]),
+                    None => taken,
+                };
+                self.bytes.fill(owed, pool);
+                result.map(|taken| (taken, owed))
             }
-            Want::Keep(_) | Want::Discard => (&*self.socket).read(pool.scratch()),
+            Want::Keep(_) | Want::Discard => (&*self.socket).read(pool.scratch()).map(|taken| (taken, taken)),
         }
     }
 
@@ -204,6 +243,9 @@ impl Peer {
 
     /// Whether the system holds nothing. A look takes nothing out, so nothing can be on its way through the port.
     pub(super) fn is_dry(&self) -> bool {
+        if self.is_awaiting() {
+            return false;
+        }
         let look = self.socket.peek(&mut [MaybeUninit::uninit()]);
         look.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -220,6 +262,7 @@ impl Peer {
 
     pub(super) fn cancel(&mut self) {
         self.aborting = true;
+        self.account.iter_mut().for_each(|account| account.give_up());
         for overlap in [&self.look, &self.send] {
             if overlap.is_in_flight() {
                 socket::cancel(&self.socket, overlap);

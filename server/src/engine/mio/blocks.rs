@@ -81,6 +81,19 @@ impl Blocks {
         }
     }
 
+    /// Appends `bytes`, and returns how many they are.
+    pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) -> u32 {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.space(rest.len(), pool);
+            let len = room.len();
+            room.copy_from_slice(&rest[..len]);
+            self.fill(len, pool);
+            rest = &rest[len..];
+        }
+        u32::try_from(bytes.len()).expect("less than a window")
+    }
+
     /// The first bytes, at most `len`, as one system call takes them.
     pub(super) fn pieces(&self, len: usize) -> Vec<IoSlice<'_>> {
         let mut left = len;

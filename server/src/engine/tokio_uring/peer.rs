@@ -14,6 +14,7 @@ use tokio_uring::net::TcpStream;
 
 use super::Shared;
 use crate::conn::{Event, Fault, OpKind};
+use crate::ledger::{Account, Answer, ReplyLine, Teller};
 use crate::policy;
 use crate::proactor::{Completion, Token};
 use crate::sys;
@@ -28,6 +29,11 @@ pub(super) struct Peer {
     stream: TcpStream,
     /// Received and not yet sent, oldest first; none is empty.
     owed: RefCell<VecDeque<Chunk>>,
+    /// What the ledger knows of it, unless it is an echo.
+    account: RefCell<Option<Box<Account>>>,
+    /// What it has answered to the peer's FIN.
+    answer: Cell<Option<Answer>>,
+    answer_came: Notify,
     recv: Cell<Option<Recv>>,
     send: Cell<Option<usize>>,
     /// Room for the next receive.
@@ -54,11 +60,14 @@ struct Chunk {
 }
 
 impl Peer {
-    pub(super) fn new(token: Token, stream: std::net::TcpStream) -> Self {
+    pub(super) fn new(token: Token, stream: std::net::TcpStream, account: Option<Box<Account>>) -> Self {
         Self {
             token,
             stream: TcpStream::from_std(stream),
             owed: RefCell::default(),
+            account: RefCell::new(account),
+            answer: Cell::new(None),
+            answer_came: Notify::new(),
             recv: Cell::new(None),
             send: Cell::new(None),
             room: Cell::new(ROOM_MIN),
@@ -98,6 +107,10 @@ impl Peer {
     /// SHUT_RD alone leaves the wire as it is.
     pub(super) fn cancel(&self) {
         self.cancelled.set(true);
+        if let Some(account) = &mut *self.account.borrow_mut() {
+            account.give_up();
+            self.answer_came.notify_one();
+        }
         let ended = if self.send.get().is_some() {
             sys::disconnect(SockRef::from(&sys::borrowed(&self.stream)))
         } else {
@@ -131,10 +144,56 @@ impl Peer {
 
     /// Whether the socket is empty, was so in an earlier turn, and no receive has ended since.
     pub(super) fn is_dry(&self, turn: u64) -> bool {
+        if self.account.borrow().as_ref().is_some_and(|account| account.is_awaiting()) {
+            return false;
+        }
         let is_empty = sys::is_empty(SockRef::from(&sys::borrowed(&self.stream)));
         let since = self.empty_in.get().filter(|_| is_empty);
         self.empty_in.set(if is_empty { Some(since.unwrap_or(turn)) } else { None });
         since.is_some_and(|since| since < turn)
+    }
+
+    /// We end the connection: what the ledger has us say.
+    pub(super) fn part(&self, teller: &mut Teller) -> u32 {
+        let line = self.account.borrow_mut().as_mut().and_then(|account| teller.part(account));
+        line.map_or(0, |line| self.push(&line))
+    }
+
+    /// The ledger has answered the peer's FIN, or another's who was here before.
+    pub(super) fn answered(&self, claim: u32, answer: Answer) {
+        if self.account.borrow_mut().as_mut().is_some_and(|account| account.is_answered(claim)) {
+            self.answer.set(Some(answer));
+            self.answer_came.notify_one();
+        }
+    }
+
+    fn push(&self, line: &ReplyLine) -> u32 {
+        let data = line.as_ref().to_vec();
+        let len = u32::try_from(data.len()).expect("a line");
+        self.owed.borrow_mut().push_back(Chunk { data, sent: 0 });
+        len
+    }
+
+    /// The peer's FIN was received: what it means, once the ledger has said so.
+    async fn peer_fin(&self, teller: &RefCell<Teller>) -> Event {
+        let is_withheld = {
+            let mut account = self.account.borrow_mut();
+            account.as_mut().is_some_and(|account| teller.borrow_mut().fin(account, self.token.0))
+        };
+        if !is_withheld {
+            return Event::PeerFin { owed: 0 };
+        }
+        loop {
+            if self.cancelled.get() {
+                return Event::Failed { op: OpKind::Recv, fault: Fault::Cancelled };
+            }
+            match self.answer.take() {
+                None => self.answer_came.notified().await,
+                Some(Answer::Bare) => return Event::PeerFin { owed: 0 },
+                Some(Answer::Replied(reply)) => return Event::PeerFin { owed: self.push(&reply.line()) },
+                Some(Answer::Lost) => return Event::Failed { op: OpKind::Recv, fault: Fault::Local },
+            }
+        }
     }
 
     async fn next_recv(&self) -> Option<Recv> {
@@ -145,7 +204,7 @@ impl Peer {
         next(&self.send, &self.send_asked, &self.closing).await
     }
 
-    async fn receive(&self, recv: Recv) -> Event {
+    async fn receive(&self, recv: Recv, teller: &RefCell<Teller>) -> Event {
         let room = match recv {
             Recv::Keep(max) => max.min(self.room.get()),
             Recv::Discard => ROOM_MIN,
@@ -156,21 +215,32 @@ impl Peer {
         match result {
             // Ours, and not the peer's.
             Ok(0) if self.cancelled.get() => failed(Fault::Cancelled),
-            Ok(0) => Event::PeerFin { owed: 0 },
+            Ok(0) => self.peer_fin(teller).await,
             Ok(taken) => {
                 let is_kept = matches!(recv, Recv::Keep(_)) && !self.discarding.get();
-                if is_kept {
-                    self.room.set(if taken == room { ROOM_MAX } else { ROOM_MIN });
-                    let mut data = buffer.into_inner();
-                    data.shrink_to_fit();
-                    self.owed.borrow_mut().push_back(Chunk { data, sent: 0 });
-                }
-                let taken = u32::try_from(taken).expect("no more than there was room for");
-                Event::Received { taken, owed: taken }
+                let owed = if is_kept { self.keep(buffer.into_inner(), room) } else { taken };
+                let [taken, owed] =
+                    [taken, owed].map(|len| u32::try_from(len).expect("no more than there was room for"));
+                Event::Received { taken, owed }
             }
             Err(_) if self.cancelled.get() => failed(Fault::Cancelled),
             Err(error) => failed(policy::fault(&error)),
         }
+    }
+
+    /// Keeps what is owed for these bytes, and returns how much that is.
+    fn keep(&self, mut data: Vec<u8>, room: usize) -> usize {
+        self.room.set(if data.len() == room { ROOM_MAX } else { ROOM_MIN });
+        if let Some(account) = &mut *self.account.borrow_mut() {
+            let owed = account.take(&mut data);
+            data.truncate(owed);
+        }
+        let owed = data.len();
+        if owed > 0 {
+            data.shrink_to_fit();
+            self.owed.borrow_mut().push_back(Chunk { data, sent: 0 });
+        }
+        owed
     }
 
     async fn send(&self, len: usize) -> Event {
@@ -210,7 +280,7 @@ async fn next<T: Copy>(asked: &Cell<Option<T>>, news: &Notify, closing: &Cell<bo
 pub(super) async fn serve(peer: Rc<Peer>, shared: Rc<Shared>) {
     let receiving = async {
         while let Some(recv) = peer.next_recv().await {
-            let event = peer.receive(recv).await;
+            let event = peer.receive(recv, &shared.teller).await;
             peer.recv.set(None);
             shared.push(Completion::Event(peer.token, event));
         }

@@ -98,7 +98,7 @@ impl Uring {
         if result >= 0 {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            let token = self.adopt(fd);
+            let token = self.adopt(listener, fd);
             self.done.push(Completion::Accepted { listener, token });
         }
         // Any completion may be the last one, whatever its result.
@@ -134,7 +134,7 @@ impl Uring {
             }
             for (stream, _) in (0..BACKLOG).map_while(|_| socket.accept().ok()) {
                 // Accepted sockets are blocking ones on Linux, whatever their listener is.
-                let token = self.adopt(stream.into());
+                let token = self.adopt(listener, stream.into());
                 self.done.push(Completion::Accepted { listener, token });
             }
             drop(socket);

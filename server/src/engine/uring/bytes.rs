@@ -1,9 +1,11 @@
-//! The bytes that one connection owes: first those in memory of its own, then those in the shared buffers.
+//! The bytes that one connection owes: first those in memory of its own, then those in the shared buffers, then what the
+//! ledger says last.
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::pool::{Pool, Queue, Span};
+use crate::ledger::ReplyLine;
 
 /// Pieces sent with one operation.
 const PIECES_MAX: usize = 64;
@@ -14,6 +16,8 @@ pub(super) struct Bytes {
     /// Bytes of `own` that were sent already.
     own_sent: usize,
     shared: Queue,
+    /// Said behind everything else, and how much of it was sent.
+    last: Option<Box<(ReplyLine, usize)>>,
     /// The message of a send of several pieces; the kernel copies it when it is submitted.
     message: Option<Box<Message>>,
 }
@@ -25,7 +29,7 @@ struct Message {
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { own: Vec::new(), own_sent: 0, shared: Queue::EMPTY, message: None }
+        Self { own: Vec::new(), own_sent: 0, shared: Queue::EMPTY, last: None, message: None }
     }
 }
 
@@ -39,12 +43,21 @@ impl Bytes {
         pool.append(&mut self.shared, span);
     }
 
+    /// Appends what is said last, and returns its length.
+    pub(super) fn end(&mut self, line: ReplyLine) -> u32 {
+        self.last = Some(Box::new((line, 0)));
+        u32::try_from(line.as_ref().len()).expect("a line")
+    }
+
     /// A send of the first bytes, at most `len`. They must neither move nor be consumed until it has ended.
     pub(super) fn send_entry(&mut self, pool: &Pool, fd: Fd, len: u32, flags: i32) -> squeue::Entry {
         let own = &self.own[self.own_sent..];
         let own = (!own.is_empty()).then_some((own.as_ptr(), own.len()));
+        let last =
+            self.last.iter().map(|last| &last.0.as_ref()[last.1..]).map(|last| (last.as_ptr(), last.len()));
         let mut left = len as usize;
-        let mut pieces = own.into_iter().chain(pool.pieces(self.shared)).map_while(|(start, piece)| {
+        let all = own.into_iter().chain(pool.pieces(self.shared)).chain(last);
+        let mut pieces = all.map_while(|(start, piece)| {
             let take = piece.min(left);
             left -= take;
             (take > 0).then_some((start, take))
@@ -74,7 +87,11 @@ impl Bytes {
         if self.own_sent == self.own.len() {
             (self.own, self.own_sent) = (Vec::new(), 0);
         }
-        pool.consume(&mut self.shared, len - own as u32);
+        let rest = pool.consume(&mut self.shared, len - own as u32);
+        if rest > 0 {
+            let last = self.last.as_mut().expect("no more is sent than there is");
+            last.1 += rest as usize;
+        }
     }
 
     /// Moves everything to memory of its own. Only while no send is in the kernel.

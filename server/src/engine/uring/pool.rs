@@ -64,6 +64,12 @@ pub(super) struct Span {
     next: u32,
 }
 
+impl Span {
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+}
+
 /// Spans of one connection, oldest first.
 #[derive(Clone, Copy)]
 pub(super) struct Queue {
@@ -137,6 +143,16 @@ impl Pool {
         Span { buffer, start, len, next: NONE }
     }
 
+    /// Lets `change` change bytes that were received just now, and shortens them to the length that it returns.
+    pub(super) fn filter(&mut self, span: &mut Span, change: impl FnOnce(&mut [u8]) -> usize) {
+        let start = self.offset(span);
+        // SAFETY: the kernel has filled these bytes and writes only behind them, and no send has them yet.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), span.len as usize) };
+        let kept = change(bytes);
+        assert!(kept <= bytes.len(), "more is kept than was received");
+        span.len = kept as u32;
+    }
+
     /// Nobody will look at these bytes.
     pub(super) fn discard(&mut self, span: Span) {
         self.release(span.buffer);
@@ -170,9 +186,9 @@ impl Pool {
         })
     }
 
-    /// Forgets the first `len` bytes of a queue.
-    pub(super) fn consume(&mut self, queue: &mut Queue, mut len: u32) {
-        while len > 0 {
+    /// Forgets the first `len` bytes of a queue, and returns how many it did not have.
+    pub(super) fn consume(&mut self, queue: &mut Queue, mut len: u32) -> u32 {
+        while len > 0 && !queue.is_empty() {
             let span = &mut self.spans[queue.head as usize];
             let take = len.min(span.len);
             span.start += take;
@@ -182,6 +198,7 @@ impl Pool {
                 self.pop(queue);
             }
         }
+        len
     }
 
     /// Moves the bytes of a queue to the end of `own`.
@@ -205,11 +222,15 @@ impl Pool {
         self.entries.leaked = true;
     }
 
-    fn slice(&self, span: &Span) -> &[u8] {
+    fn offset(&self, span: &Span) -> NonNull<u8> {
         let offset = usize::from(span.buffer) * self.shape.size as usize + span.start as usize;
         assert!(offset + span.len as usize <= self.bytes.layout.size());
         // SAFETY: the offset lies within the pages, as was just seen.
-        let start = unsafe { self.bytes.start.add(offset) };
+        unsafe { self.bytes.start.add(offset) }
+    }
+
+    fn slice(&self, span: &Span) -> &[u8] {
+        let start = self.offset(span);
         // SAFETY: the kernel has filled these bytes and writes only behind them.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), span.len as usize) }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Sizes, Uring};
 use crate::conn::{Event, Fault, Op, OpKind};
-use crate::proactor::{Completion, Proactor, Token};
+use crate::proactor::{Completion, ListenerId, Proactor, Token};
 
 /// The longest that one step of the probe may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -66,9 +66,9 @@ pub fn probe() -> Result<(), Unavailable> {
 
 fn try_out() -> Result<(), Unavailable> {
     let at = |step| move |error| Unavailable { step, error };
-    let mut engine = Uring::new(Vec::new(), Sizes::default()).map_err(at("io_uring_setup"))?;
+    let mut engine = Uring::new(Vec::new(), None, Sizes::default()).map_err(at("io_uring_setup"))?;
     let (ours, mut theirs) = UnixStream::pair().map_err(at("socketpair"))?;
-    let token = engine.adopt(ours.into());
+    let token = engine.adopt(ListenerId(0), ours.into());
     round_trip(&mut engine, token, &mut theirs).map_err(at("an echo through the ring"))?;
     engine.submit(token, Op::Recv { max: 1 });
     engine.submit(token, Op::Cancel);

@@ -13,6 +13,7 @@ use io_uring::{cqueue, opcode, squeue};
 use super::pool::{GROUP, POOL_BYTES};
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
+use crate::ledger::Answer;
 use crate::proactor::Token;
 
 /// The most bytes thrown away with one receive.
@@ -43,6 +44,8 @@ pub(super) struct Inlet {
     starved: bool,
     /// Bytes that came before they were asked for.
     early: u32,
+    /// Bytes that are owed for them.
+    early_owed: u32,
     /// How receiving ended, to be told after the early bytes: 0 for the peer's FIN, or a negative errno.
     end: Option<i32>,
     /// It stands in `eager`.
@@ -74,21 +77,64 @@ impl Uring {
         if inlet.early > 0 {
             let taken = inlet.early.min(max);
             inlet.early -= taken;
+            // How they are spread is nobody's affair, as long as no more is owed than was asked for.
+            let owed = inlet.early_owed.min(taken);
+            inlet.early_owed -= owed;
             inlet.asked = None;
-            self.event(token, Event::Received { taken, owed: taken });
+            self.event(token, Event::Received { taken, owed });
         } else if let Some(end) = inlet.end.take() {
-            inlet.asked = None;
             match end {
-                0 => self.event(token, Event::PeerFin { owed: 0 }),
-                _ => self.fail(token, OpKind::Recv, fault(-end)),
+                0 => self.peer_fin(token),
+                _ => {
+                    inlet.asked = None;
+                    self.fail(token, OpKind::Recv, fault(-end));
+                }
             }
-        } else if aborting && !inlet.armed {
-            inlet.starved = false;
-            inlet.asked = None;
+        } else if self.is_awaiting(token) && !aborting {
+            // It ends when the ledger has answered.
+        } else if aborting && !self.slot(token).inlet.armed {
+            let slot = self.slot(token);
+            slot.account.iter_mut().for_each(|account| account.give_up());
+            slot.inlet.starved = false;
+            slot.inlet.asked = None;
             self.fail(token, OpKind::Recv, Fault::Cancelled);
-        } else if !inlet.armed && !inlet.starved {
+        } else if !self.slot(token).inlet.armed && !self.slot(token).inlet.starved {
             self.arm(token, max);
         }
+    }
+
+    /// The peer's FIN was received, and the bytes before it were handed over.
+    fn peer_fin(&mut self, token: Token) {
+        let slot = &mut self.slots[token.index()];
+        if slot.account.as_mut().is_some_and(|account| self.teller.fin(account, token.0)) {
+            return;
+        }
+        slot.inlet.asked = None;
+        self.event(token, Event::PeerFin { owed: 0 });
+    }
+
+    pub(super) fn is_awaiting(&self, token: Token) -> bool {
+        self.slots[token.index()].account.as_ref().is_some_and(|account| account.is_awaiting())
+    }
+
+    /// Hands over the FINs that the ledger has answered.
+    pub(super) fn hand_over_fins(&mut self) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.teller.answers(&mut answers);
+        for (index, claim, answer) in answers.drain(..) {
+            let slot = &mut self.slots[index as usize];
+            if !slot.account.as_mut().is_some_and(|account| account.is_answered(claim)) {
+                continue;
+            }
+            slot.inlet.asked = None;
+            let event = match answer {
+                Answer::Bare => Event::PeerFin { owed: 0 },
+                Answer::Replied(reply) => Event::PeerFin { owed: slot.bytes.end(reply.line()) },
+                Answer::Lost => Event::Failed { op: OpKind::Recv, fault: Fault::Local },
+            };
+            self.event(Token(index), event);
+        }
+        self.answers = answers;
     }
 
     fn arm(&mut self, token: Token, max: u32) {
@@ -114,14 +160,16 @@ impl Uring {
         assert!(inlet.armed, "a receive ended that was not in the kernel");
         inlet.armed = cqueue::more(flags);
         let paused = !inlet.armed && std::mem::take(&mut inlet.pausing);
-        if let Some(buffer) = cqueue::buffer_select(flags) {
-            self.take_buffer(token, buffer, result, cqueue::buffer_more(flags));
-        }
+        let owed = match cqueue::buffer_select(flags) {
+            Some(buffer) => self.take_buffer(token, buffer, result, cqueue::buffer_more(flags)),
+            None => u32::try_from(result).unwrap_or(0),
+        };
         let (aborting, discarding) = (self.slot(token).aborting, self.slot(token).discarding);
         let inlet = &mut self.slot(token).inlet;
         match result {
             1.. => {
                 inlet.early += result.unsigned_abs();
+                inlet.early_owed += owed;
                 // What is discarded gives its buffer back at once, so there the pool is no bound.
                 assert!(
                     discarding || inlet.early <= EARLY_LIMIT,
@@ -149,16 +197,26 @@ impl Uring {
         self.close_if_held(token);
     }
 
-    fn take_buffer(&mut self, token: Token, buffer: u16, result: i32, more: bool) {
+    /// Takes in what the kernel has put into `buffer`, and returns how much is owed for it.
+    fn take_buffer(&mut self, token: Token, buffer: u16, result: i32, more: bool) -> u32 {
         let len = u32::try_from(result).unwrap_or(0);
-        let span = self.pool.received(buffer, len, more);
+        let mut span = self.pool.received(buffer, len, more);
         let slot = &mut self.slots[token.index()];
-        if slot.discarding || len == 0 {
+        if slot.discarding {
+            self.pool.discard(span);
+            return len;
+        }
+        if let Some(account) = &mut slot.account {
+            self.pool.filter(&mut span, |bytes| account.take(bytes));
+        }
+        let owed = span.len();
+        if owed == 0 {
             self.pool.discard(span);
         } else {
             slot.bytes.append(&mut self.pool, span);
             self.note_pinning(token);
         }
+        owed
     }
 
     /// Remembers a connection whose multishot receive brought bytes that nobody has asked for yet.

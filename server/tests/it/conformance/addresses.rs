@@ -78,7 +78,10 @@ fn a_taken_port_is_an_error(engine: EngineKind) {
             StartError::Listen(addr, error) => {
                 assert_eq!((addr, error.kind()), (first.addr(), io::ErrorKind::AddrInUse));
             }
-            StartError::Engine(_) | StartError::Worker(_) | StartError::Sockets(_) => panic!("{message}"),
+            StartError::Engine(_)
+            | StartError::Ledger(_)
+            | StartError::Worker(_)
+            | StartError::Sockets(_) => panic!("{message}"),
         }
         assert!(message.contains(&sys::who_has(first.addr().port())), "{message}");
     }

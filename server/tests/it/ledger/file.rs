@@ -10,7 +10,8 @@ use finwait_server::ledger::{Ledger, Options};
 use oorandom::Rand64;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
-use super::{Scratch, Teller, claim, said};
+use super::{Teller, claim, said};
+use crate::support::Scratch;
 
 fn open(path: &Path) -> Result<Ledger, OpenError> {
     Ledger::open(path, Options { horizon: 1 << 12, ..Options::default() })

@@ -10,7 +10,8 @@ use finwait_server::ledger::session::Claim;
 use finwait_server::ledger::{Answer, Ledger, Options};
 use oorandom::Rand64;
 
-use super::{Scratch, Teller, claim, said};
+use super::{Teller, claim, said};
+use crate::support::Scratch;
 
 /// How often it is killed; `FINWAIT_LEDGER_KILLS` says how often instead, for more.
 const KILLS: u64 = 12;

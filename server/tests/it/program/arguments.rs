@@ -1,5 +1,7 @@
 //! Defaults, usage errors, and the engine that is chosen.
 
+use std::path::Path;
+
 use clap::Parser;
 use finwait_server::config::{Cli, Config};
 use finwait_server::engine::{self, EngineChoice, EngineKind};
@@ -21,6 +23,8 @@ fn every_flag_reaches_the_configuration() {
         "finwait-server",
         "--listen=127.0.0.1:1,[::1]:2",
         "--listen=127.0.0.1:3",
+        "--ledger=127.0.0.1:4",
+        "--ledger-file=totals",
         "--engine=mio",
         "--workers=3",
         "--window=64KiB",
@@ -34,6 +38,8 @@ fn every_flag_reaches_the_configuration() {
     let config = Config::from(cli.unwrap().serve);
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:1", "[::1]:2", "127.0.0.1:3"]);
+    assert_eq!(config.ledger, ["127.0.0.1:4".parse().unwrap()]);
+    assert_eq!(config.ledger_file.as_deref(), Some(Path::new("totals")));
     assert_eq!(config.engine, EngineChoice::Forced(EngineKind::Mio));
     assert_eq!((config.workers.get(), config.window.get(), config.conns_max), (3, 65_536, Some(10_000)));
     let seconds = |duration: std::time::Duration| duration.as_secs();
@@ -52,6 +58,8 @@ fn usage_errors_end_with_exit_code_2_and_a_clear_line() {
         (&["--workers", "1025"], "--workers"),
         (&["--listen", "nowhere"], "--listen"),
         (&["--listen", "127.0.0.1:65536"], "--listen"),
+        (&["--ledger", "nowhere"], "--ledger"),
+        (&["--ledger-file", "totals"], "--ledger"),
         (&["--engine", "steam"], "--engine"),
         (&["--max-connections", "0"], "--max-connections"),
         (&["--idle-timeout", "0s"], "--idle-timeout"),

@@ -66,6 +66,7 @@ fn play(mut dice: Dice, mut log: Log, change: impl Fn(&mut Swarm)) -> Report {
         grace: swarm.grace,
         drain_timeout: swarm.drain_timeout,
         places: Arc::new(Places::new(swarm.places_max)),
+        ledger: None,
         drain: Arc::new(Drain::default()),
         metrics: Arc::new(Metrics::default()),
     };

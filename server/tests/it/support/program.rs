@@ -34,6 +34,8 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// What it counted, without the time.
     pub(crate) tally: Tally,
+    /// What its ledger came to; null without one.
+    pub(crate) ledger: Value,
     /// Everything that it logged.
     pub(crate) stderr: String,
 }
@@ -83,6 +85,13 @@ impl Program {
         Self::start_plain_on(engine, SocketAddr::from(([127, 0, 0, 1], 0)), before)
     }
 
+    /// As [`Program::start_plain`], with further arguments.
+    #[track_caller]
+    pub(crate) fn start_plain_with(engine: EngineKind, args: &[&str]) -> Self {
+        let all = ["--workers", "1", "--engine", engine.name(), "--listen", "127.0.0.1:0"];
+        Self::spawn("", &[&all[..], args].concat())
+    }
+
     /// As [`Program::start_plain`], on `addr`.
     #[track_caller]
     pub(crate) fn start_plain_on(engine: EngineKind, addr: SocketAddr, before: &str) -> Self {
@@ -100,9 +109,12 @@ impl Program {
         }
         all.extend(args);
         let mut program = Self::spawn(before, &all);
-        for _ in all.iter().filter(|&&arg| arg == "--listen") {
+        let flags = all.iter().filter(|&&arg| arg == "--listen" || arg == "--ledger");
+        for at in 0..flags.count() {
             let line = program.json_line();
             assert_eq!(line["event"], "listening", "{line}");
+            let echoes = all.iter().filter(|&&arg| arg == "--listen").count();
+            assert_eq!(line["protocol"], if at < echoes { "echo" } else { "ledger" }, "{line}");
             program.addrs.push(line["addr"].as_str().unwrap().parse().unwrap());
             line["engine"].as_str().unwrap().clone_into(&mut program.engine);
         }
@@ -241,10 +253,12 @@ impl Program {
     pub(crate) fn ended(mut self) -> Ended {
         let line = self.json_line();
         let tally = tally_from(&line);
-        adds_up(&tally);
+        if line["ledger"].is_null() {
+            adds_up(&tally);
+        }
         assert_eq!(self.plain_line(), "", "the tally is the last that it says");
         let code = self.exit_code();
-        Ended { code, tally, stderr: self.stderr() }
+        Ended { code, tally, ledger: line["ledger"].clone(), stderr: self.stderr() }
     }
 
     /// Waits until it has ended; `None` when a signal killed it.
@@ -299,6 +313,9 @@ fn tally_from(line: &Value) -> Tally {
     };
     let mut expected = serde_json::to_value(tally).unwrap();
     expected["event"] = "tally".into();
+    if !line["ledger"].is_null() {
+        expected["ledger"] = line["ledger"].clone();
+    }
     assert_eq!(expected, *line, "a counter that is not looked at");
     Tally { drain_ns: 0, ..tally }
 }

@@ -3,7 +3,7 @@
 use finwait_server::engine::EngineKind;
 
 /// Cases by name, the engine under Wine that they are about, and what they meet there.
-const TABLE: [(&str, EngineKind, &str); 32] = [
+const TABLE: [(&str, EngineKind, &str); 36] = [
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Iocp, NO_SMALL_SEGMENTS),
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Mio, NO_SMALL_SEGMENTS),
     ("after_our_fin", EngineKind::Mio, RESET_IS_EOF),
@@ -34,6 +34,10 @@ const TABLE: [(&str, EngineKind, &str); 32] = [
     ("peer_that_receives_no_more_and_closes", EngineKind::Mio, RESET_IS_EOF),
     ("reconnecting_clients_at_a_drain_without_grace", EngineKind::Iocp, NO_FILTER),
     ("reconnecting_clients_at_the_drain", EngineKind::Iocp, NO_FILTER),
+    ("resets_behind_the_fin_count_once", EngineKind::Iocp, GONE),
+    ("resets_behind_the_fin_count_once", EngineKind::Mio, GONE),
+    ("resets_count_nothing_before_the_fin", EngineKind::Iocp, RESET_IS_EOF),
+    ("resets_count_nothing_before_the_fin", EngineKind::Mio, RESET_IS_EOF),
     ("right_after_connecting", EngineKind::Iocp, GONE),
     ("right_after_connecting", EngineKind::Mio, GONE),
 ];
@@ -77,6 +81,7 @@ fn every_row_has_a_case_that_asks() {
         include_str!("../conformance/closing.rs"),
         include_str!("../conformance/ending.rs"),
         include_str!("../conformance/exhaustion.rs"),
+        include_str!("../conformance/ledger.rs"),
         include_str!("../conformance/reset.rs"),
         include_str!("../conformance/storm.rs"),
         include_str!("../differential.rs"),
