@@ -22,7 +22,8 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Without HOST:PORT a finwait-server is started for the run, as a process of its own.
+Without HOST:PORT a finwait-server is started for the run, as a process of its own; not so for
+ledger, which needs one that was started with --ledger.
 
 Examples:
   finwait-loadgen storm                        10,000 connections, all half-closed at once
@@ -31,6 +32,7 @@ Examples:
   finwait-loadgen churn 10.0.0.9:7 -r 200 -d 1m -o run.json
   finwait-loadgen churn 10.0.0.9:7 -r 2k -b 10.0.1.0/28
   finwait-loadgen health 10.0.0.9:7            one connection, as a probe
+  finwait-loadgen ledger 127.0.0.1:7009 -c 10k 1,000,000 transactions: does the grand total say so?
 
 Units: durations 250us 10s 1h30m, sizes 64KiB, counts and rates 10k.
 
@@ -38,7 +40,7 @@ Exit codes, the first that applies:
   130  interrupted, after a report of what was done until then
   2    usage, or more than this machine allows
   4    the run is invalid: the generator, not the target, was the limit
-  1    a connection did not end cleanly, or something failed
+  1    a connection did not end cleanly, a ledger's grand total is wrong, or something failed
   0    every connection ended cleanly";
 
 /// The scenarios, and what this program runs of itself.
@@ -50,6 +52,9 @@ pub enum Command {
     Churn(Churn),
     /// Open, use and end one connection.
     Health(Health),
+    /// Claim totals with the FIN at a finwait-server's ledger, and see whether its grand total is right.
+    #[command(after_help = LEDGER_HELP)]
+    Ledger(Ledger),
     /// The embedded server, as the generator starts it.
     #[command(hide = true)]
     Target(Target),
@@ -64,6 +69,9 @@ pub struct Storm {
     /// What every scenario is told.
     #[command(flatten)]
     pub common: Common,
+    /// What each connection sends.
+    #[command(flatten)]
+    pub bytes: Bytes,
     /// Connections [default: 10k, or what the limits allow].
     #[arg(short, long, value_name = "N", value_parser = connections)]
     pub connections: Option<u32>,
@@ -84,6 +92,9 @@ pub struct Churn {
     /// What every scenario is told.
     #[command(flatten)]
     pub common: Common,
+    /// What each connection sends.
+    #[command(flatten)]
+    pub bytes: Bytes,
     /// Connections at a time; with --rate, the most at a time.
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = connections)]
     pub connections: u32,
@@ -107,19 +118,81 @@ pub struct Health {
     /// What every scenario is told.
     #[command(flatten)]
     pub common: Common,
+    /// What each connection sends.
+    #[command(flatten)]
+    pub bytes: Bytes,
 }
+
+/// What `ledger` is told.
+#[derive(Debug, Args)]
+pub struct Ledger {
+    /// What every scenario is told.
+    #[command(flatten)]
+    pub common: Common,
+    /// Sessions, each a connection, all open at once; 0 to repeat only what a history left open.
+    #[arg(short, long, value_name = "N", default_value = "1000", value_parser = connections_or_none)]
+    pub connections: u32,
+    /// Transactions that each sends, and claims as its total.
+    #[arg(short = 'n', long, value_name = "K", default_value = "100", value_parser = transactions)]
+    pub transactions: u64,
+    /// Bytes of a transaction, its LF included.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = line)]
+    pub line: u64,
+    /// Sessions that we end with a RST somewhere: before the claim, in it, or behind the FIN.
+    #[arg(long, value_name = "PCT", default_value = "0", value_parser = percent())]
+    pub reset: u64,
+    /// Sessions that neither read nor send for up to 300 ms somewhere.
+    #[arg(long, value_name = "PCT", default_value = "0", value_parser = percent())]
+    pub stall: u64,
+    /// Sessions that claim once more at once when they were answered.
+    #[arg(long, value_name = "PCT", default_value = "0", value_parser = percent())]
+    pub repeat: u64,
+    /// Repeat a session that saw no reply so often at the end; 0: never, so that bounds are all there is.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u64).range(..=1000))]
+    pub tries: u64,
+    /// What chance begins with; twice the same on one ledger is a duplicate [default: by chance].
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Append every connection to a file, as lines of JSON, and first repeat and count what is in it.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Threads of the generator [default: half of the processors].
+    #[arg(short, long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroU32>,
+}
+
+const LEDGER_HELP: &str = "\
+Each session sends a transaction and waits for its echo. When all are open it sends the others without
+waiting in between, and its claim and its FIN right behind them; then it reads the echo, the reply and the
+server's FIN. Every byte is verified.
+
+With O the totals of sessions that were told `ok` or `duplicate`, each once, and U those of sessions that may
+have been added and saw no reply, the grand total must have grown by O at least and O + U at most. It is asked
+for by sessions with a total of 0: before the crowd, behind it, and once more when those without a reply were
+repeated (--tries), where U is 0 and the growth exactly O. Whoever else adds to the ledger meanwhile is in it.
+
+The report shows shutdown latency with the reply in it: from SHUT_WR to the FIN behind the reply.
+
+With --history the books of all runs are one: what earlier runs left open is repeated, and the growth counts
+from the first of them. A run whose server is killed leaves the file whole, and itself ends with 1.
+
+Examples:
+  finwait-loadgen ledger 127.0.0.1:7009 -c 10k -n 100
+  finwait-loadgen ledger 127.0.0.1:7009 -c 10k -n 100 --reset 10 --stall 10 --repeat 10
+  for i in $(seq 100); do                      nothing lost, nothing twice, whenever it is killed
+      finwait-server --ledger 127.0.0.1:7009 --ledger-file books & server=$!
+      (sleep 0.$((RANDOM % 9 + 1)); kill -9 $server) &
+      finwait-loadgen ledger 127.0.0.1:7009 -c 2000 -n 10 --tries 1 --history books.jsonl
+      wait
+  done
+  finwait-server --ledger 127.0.0.1:7009 --ledger-file books &
+  finwait-loadgen ledger 127.0.0.1:7009 -c 0 --history books.jsonl && echo exact";
 
 /// What every scenario is told.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// HOST:PORT of the echo service; without it an embedded finwait-server is started.
+    /// HOST:PORT of the service; without it an embedded finwait-server is started, with an echo and no ledger.
     pub target: Option<String>,
-    /// Bytes that each connection sends first, and wants back.
-    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
-    pub size: u64,
-    /// Bytes that it sends right before its FIN; 0 for none [default: as --size].
-    #[arg(long, value_name = "SIZE", value_parser = tail)]
-    pub tail: Option<u64>,
     /// The longest wait in each phase; progress starts it anew.
     #[arg(long, value_name = "D", default_value = "10s", value_parser = timeout)]
     pub timeout: Duration,
@@ -134,13 +207,26 @@ pub struct Common {
     pub output: Option<PathBuf>,
 }
 
-impl Common {
+/// What each connection to an echo sends.
+#[derive(Debug, Args)]
+pub struct Bytes {
+    /// Bytes that each connection sends first, and wants back.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
+    pub size: u64,
+    /// Bytes that it sends right before its FIN; 0 for none [default: as --size].
+    #[arg(long, value_name = "SIZE", value_parser = tail)]
+    pub tail: Option<u64>,
+}
+
+impl Bytes {
     /// The bytes that are sent right before the FIN.
     #[must_use]
     pub fn tail_bytes(&self) -> u64 {
         self.tail.unwrap_or(self.size)
     }
+}
 
+impl Common {
     /// All addresses of all `-b`, in order.
     ///
     /// # Errors
@@ -238,6 +324,26 @@ fn tail(text: &str) -> Result<u64, String> {
 fn count(text: &str) -> Result<u64, String> {
     const EXPECTED: &str = "a count from 1 on, like 500 or 10k, is expected";
     parse_size::parse_size(text).ok().filter(|&count| count > 0).ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn connections_or_none(text: &str) -> Result<u32, String> {
+    if text == "0" { Ok(0) } else { connections(text) }
+}
+
+/// The sum of all totals must stay far from what 64 bits hold.
+fn transactions(text: &str) -> Result<u64, String> {
+    let count = count(text).ok().filter(|&count| count <= 1_000_000_000);
+    count.ok_or_else(|| "a count from 1 to 1000m is expected".to_owned())
+}
+
+/// A line of the protocol has at most 64 KiB.
+fn line(text: &str) -> Result<u64, String> {
+    let size = size(text).ok().filter(|&size| size <= 1 << 16);
+    size.ok_or_else(|| "a size from 1 to 64KiB is expected".to_owned())
+}
+
+fn percent() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=100)
 }
 
 fn connections(text: &str) -> Result<u32, String> {

@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod fault;
 pub mod freeze;
 pub mod host;
+pub mod ledger;
 pub mod outcome;
 pub mod output;
 pub mod pacer;

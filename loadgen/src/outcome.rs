@@ -43,13 +43,39 @@ pub enum Outcome {
     LocalFds,
     /// This host had no memory left for sockets.
     LocalMemory,
+    /// A session that had been answered was added once more.
+    LedgerTwice,
+    /// The server's FIN came behind the whole echo and no reply to the claim.
+    LedgerLost,
+    /// A session that had never been claimed was called a duplicate.
+    LedgerDuplicate,
+    /// A duplicate was told another grand total than the first time.
+    LedgerChanged,
+    /// The reply counts other transactions than were sent.
+    LedgerSeen,
+    /// The total was taken for a wrong one.
+    LedgerMismatch,
+    /// What was sent was taken for malformed.
+    LedgerMalformed,
+    /// The grand total can hold no more.
+    LedgerOverflow,
+    /// The reply came before our FIN.
+    LedgerEarly,
+    /// The claim itself came back.
+    LedgerEchoed,
+    /// What came behind the echo is no reply.
+    LedgerBadReply,
+    /// The server ended first, and told so: the total was not added.
+    LedgerDraining,
+    /// We ended it with a RST, as we were told to.
+    SelfReset,
     /// Under way when the run was interrupted.
     Censored,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 32] = [
         Self::Clean,
         Self::Truncated,
         Self::Corrupt,
@@ -68,6 +94,19 @@ impl Outcome {
         Self::LocalPorts,
         Self::LocalFds,
         Self::LocalMemory,
+        Self::LedgerTwice,
+        Self::LedgerLost,
+        Self::LedgerDuplicate,
+        Self::LedgerChanged,
+        Self::LedgerSeen,
+        Self::LedgerMismatch,
+        Self::LedgerMalformed,
+        Self::LedgerOverflow,
+        Self::LedgerEarly,
+        Self::LedgerEchoed,
+        Self::LedgerBadReply,
+        Self::LedgerDraining,
+        Self::SelfReset,
         Self::Censored,
     ];
 
@@ -93,6 +132,19 @@ impl Outcome {
             Self::LocalPorts => "local_ports",
             Self::LocalFds => "local_fds",
             Self::LocalMemory => "local_memory",
+            Self::LedgerTwice => "ledger_twice",
+            Self::LedgerLost => "ledger_lost",
+            Self::LedgerDuplicate => "ledger_duplicate",
+            Self::LedgerChanged => "ledger_changed",
+            Self::LedgerSeen => "ledger_seen",
+            Self::LedgerMismatch => "ledger_mismatch",
+            Self::LedgerMalformed => "ledger_malformed",
+            Self::LedgerOverflow => "ledger_overflow",
+            Self::LedgerEarly => "ledger_early",
+            Self::LedgerEchoed => "ledger_echoed",
+            Self::LedgerBadReply => "ledger_bad_reply",
+            Self::LedgerDraining => "ledger_draining",
+            Self::SelfReset => "self_reset",
             Self::Censored => "censored",
         }
     }
@@ -119,8 +171,27 @@ impl Outcome {
             Self::LocalPorts => "this host had no port left",
             Self::LocalFds => "this process had no descriptor left",
             Self::LocalMemory => "this host had no socket memory left",
+            Self::LedgerTwice => "a session that had been answered was added once more",
+            Self::LedgerLost => "the server's FIN came without a reply to the claim",
+            Self::LedgerDuplicate => "a session's first claim was called a duplicate",
+            Self::LedgerChanged => "a duplicate was told another grand total",
+            Self::LedgerSeen => "the reply counts other transactions than were sent",
+            Self::LedgerMismatch => "a right total was called a mismatch",
+            Self::LedgerMalformed => "what was sent was called malformed",
+            Self::LedgerOverflow => "the grand total can hold no more",
+            Self::LedgerEarly => "the reply came before our FIN",
+            Self::LedgerEchoed => "the claim itself came back",
+            Self::LedgerBadReply => "what came behind the echo is no reply",
+            Self::LedgerDraining => "the server ended first, and said so",
+            Self::SelfReset => "ended by our own RST, as --reset wants it",
             Self::Censored => "under way when the run was interrupted",
         }
+    }
+
+    /// Whether it is how we wanted it: clean, or as we ended it ourselves.
+    #[must_use]
+    pub const fn is_wanted(self) -> bool {
+        matches!(self, Self::Clean | Self::SelfReset)
     }
 
     /// Whether this host failed, and nothing is said about the target.

@@ -74,6 +74,13 @@ impl Pacer {
         }
     }
 
+    /// Lets so many starts more follow those that are left.
+    pub fn add(&mut self, count: u64) {
+        if let Some(left) = &mut self.left {
+            *left += count;
+        }
+    }
+
     /// Ends the schedule, at `now` or at its end: how many starts were planned until then and not taken.
     pub fn give_up(&mut self, now: Nanos) -> u64 {
         let mut missed = 0;

@@ -1,10 +1,11 @@
 //! What one thread has seen: counts, histograms and the connections worth a closer look. Its size does not grow with the
-//! number of connections.
+//! number of connections, but for those to a ledger: each of its sessions counts.
 
 use std::io;
 use std::net::SocketAddr;
 
 use crate::clock::{Clock, Nanos};
+use crate::ledger::Attempt;
 use crate::outcome::{Outcome, Outcomes};
 use crate::report::{Exemplar, Latency, Summary};
 use crate::script::Script;
@@ -46,6 +47,8 @@ pub struct Recorder {
     pub starts: Option<Span>,
     /// The last end.
     pub last_end: Nanos,
+    /// Beside a ledger: every connection.
+    pub attempts: Vec<Attempt>,
     failed: Vec<Exemplar>,
     slowest: Vec<Exemplar>,
 }
@@ -94,6 +97,7 @@ impl Recorder {
             first_clean_eof: None,
             starts: None,
             last_end: 0,
+            attempts: Vec::new(),
             failed: Vec::new(),
             slowest: Vec::new(),
         }
@@ -127,7 +131,7 @@ impl Recorder {
         let outcome = script.outcome();
         self.outcomes[outcome] += 1;
         self.bytes_sent += script.sent();
-        self.bytes_received += script.received_bytes();
+        self.bytes_received += script.received_bytes() + script.claim().map_or(0, |claim| claim.bytes());
         let times = script.times();
         self.last_end = self.last_end.max(times.closed.unwrap_or(0));
         if let Some(at) = times.half_close {
@@ -185,7 +189,7 @@ impl Recorder {
             started_unix_ns: self.clock.unix_ns(times.start),
             sent: script.sent(),
             received: script.received_bytes(),
-            expected: script.total(),
+            expected: script.wanted(),
             tp_ns: times.planned,
             start_ns: times.start,
             connected_ns: times.connected,
@@ -216,6 +220,7 @@ impl Recorder {
         self.first_clean_eof = self.first_clean_eof.into_iter().chain(other.first_clean_eof).min();
         self.starts = joined(self.starts, other.starts);
         self.last_end = self.last_end.max(other.last_end);
+        self.attempts.extend(other.attempts);
         self.failed.extend(other.failed);
         other.slowest.into_iter().for_each(|exemplar| keep_slowest(&mut self.slowest, exemplar));
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::outcome::{Outcome, Outcomes};
 
+pub use self::ledger::{Ledger, Moment};
 pub use self::summary::Summary;
 
 pub mod bars;
@@ -16,6 +17,7 @@ mod exemplars;
 mod health;
 mod latency;
 mod layout;
+mod ledger;
 mod machinery;
 pub mod screen;
 pub mod summary;
@@ -30,7 +32,7 @@ pub const SCHEMA: &str = "finwait-loadgen/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// `storm`, `churn` or `health`.
+    /// `storm`, `churn`, `health` or `ledger`.
     pub scenario: &'static str,
     /// What was judged.
     pub target: Target,
@@ -48,6 +50,8 @@ pub struct Report {
     pub generator: Generator,
     /// What the embedded server counted and used; `null` for any other.
     pub server: Option<Server>,
+    /// What a ledger said; `null` for an echo.
+    pub ledger: Option<Ledger>,
     /// Connections to look up in a capture or a server's log.
     pub exemplars: Vec<Exemplar>,
     /// What to mind when reading the figures.
@@ -90,6 +94,8 @@ pub struct Settings {
     pub sources: Vec<IpAddr>,
     /// Whether the server was stopped while everything was issued.
     pub frozen: bool,
+    /// Ledger: sessions of this run; connections are those at a time.
+    pub sessions: Option<u32>,
     /// The process that was stopped, where it is not the embedded one.
     pub server_pid: Option<u32>,
 }

@@ -8,18 +8,23 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Churn, Common, Health, Storm};
+use crate::config::{Bytes, Churn, Common, Health, Ledger, Storm};
 use crate::control::Control;
 use crate::doctor::{self, Fit, Wish};
 use crate::embedded::Embedded;
 use crate::host;
+use crate::ledger::book::Book;
+use crate::ledger::draw::{Mix, SEED_MAX};
+use crate::ledger::history::History;
 use crate::outcome::Outcome;
 use crate::report::{Report, Target, Warning, verdict};
 use crate::split::Split;
 use crate::sys;
 
+use self::audit::Books;
 use self::conduct::Conducted;
 
+mod audit;
 mod conclude;
 mod conduct;
 
@@ -35,6 +40,8 @@ pub enum Kind {
     Churn,
     /// One.
     Health,
+    /// Many connections with totals, at a ledger.
+    Ledger,
 }
 
 impl Kind {
@@ -45,6 +52,7 @@ impl Kind {
             Self::Storm => "storm",
             Self::Churn => "churn",
             Self::Health => "health",
+            Self::Ledger => "ledger",
         }
     }
 }
@@ -78,10 +86,31 @@ pub struct Job {
     pub frozen: bool,
     /// The process to stop; the embedded one needs no telling.
     pub server_pid: Option<NonZeroU32>,
+    /// What a ledger is to be told.
+    pub claims: Option<Claims>,
+}
+
+/// What a ledger is told.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// Sessions of this run.
+    pub sessions: u32,
+    /// Transactions of each.
+    pub transactions: u64,
+    /// Bytes of each, its LF included.
+    pub line_bytes: u64,
+    /// The trouble.
+    pub mix: Mix,
+    /// How often a session without a reply is repeated at the end.
+    pub tries: u64,
+    /// What chance begins with.
+    pub seed: u64,
+    /// Where the history is.
+    pub history: Option<PathBuf>,
 }
 
 impl Job {
-    fn new(kind: Kind, common: &Common) -> Result<Self, String> {
+    fn new(kind: Kind, common: &Common, (size, tail): (u64, u64)) -> Result<Self, String> {
         Ok(Self {
             kind,
             target: common.target.clone(),
@@ -89,13 +118,14 @@ impl Job {
             duration: None,
             rate: None,
             count: None,
-            size: common.size,
-            tail: common.tail_bytes(),
+            size,
+            tail,
             timeout: common.timeout,
             threads: Some(NonZeroU32::MIN),
             sources: common.sources()?,
             frozen: false,
             server_pid: None,
+            claims: None,
         })
     }
 
@@ -105,7 +135,7 @@ impl Job {
     /// What cannot be, in a sentence.
     pub fn storm(storm: &Storm) -> Result<Self, String> {
         let Storm { connections, threads, frozen, server_pid, .. } = *storm;
-        let job = Self::new(Kind::Storm, &storm.common)?;
+        let job = Self::new(Kind::Storm, &storm.common, both(&storm.bytes))?;
         if frozen && job.target.is_some() && server_pid.is_none() {
             return Err(
                 "--frozen stops the server, so it needs --server-pid, the process on this host that serves \
@@ -128,7 +158,7 @@ impl Job {
             rate: rate.map(|rate| rate.0),
             count,
             threads,
-            ..Self::new(Kind::Churn, &churn.common)?
+            ..Self::new(Kind::Churn, &churn.common, both(&churn.bytes))?
         })
     }
 
@@ -137,8 +167,56 @@ impl Job {
     /// # Errors
     /// As [`Job::storm`].
     pub fn health(health: &Health) -> Result<Self, String> {
-        Ok(Self { count: Some(1), ..Self::new(Kind::Health, &health.common)? })
+        Ok(Self { count: Some(1), ..Self::new(Kind::Health, &health.common, both(&health.bytes))? })
     }
+
+    /// Sessions at a ledger.
+    ///
+    /// # Errors
+    /// As [`Job::storm`].
+    pub fn ledger(ledger: &Ledger) -> Result<Self, String> {
+        let Ledger { connections: sessions, transactions, line, reset, stall, repeat, tries, .. } = *ledger;
+        if ledger.common.target.is_none() {
+            return Err("ledger needs HOST:PORT, the address of a server's --ledger".to_owned());
+        }
+        if reset + stall + repeat > 100 {
+            return Err(
+                "--reset, --stall and --repeat are shares of all sessions, together at most 100".to_owned()
+            );
+        }
+        if sessions == 0 && ledger.history.is_none() {
+            return Err("-c 0 repeats what a history left open, so it needs --history".to_owned());
+        }
+        let claims = Claims {
+            sessions,
+            transactions,
+            line_bytes: line,
+            mix: Mix { reset, stall, repeat },
+            tries,
+            seed: ledger.seed.unwrap_or_else(by_chance),
+            history: ledger.history.clone(),
+        };
+        let bytes = (line, (transactions - 1) * line);
+        Ok(Self {
+            connections: Some(if sessions > 0 { sessions } else { REPEATED_AT_ONCE }),
+            threads: ledger.threads,
+            claims: Some(claims),
+            ..Self::new(Kind::Ledger, &ledger.common, bytes)?
+        })
+    }
+}
+
+/// Connections at a time where there are only repetitions.
+const REPEATED_AT_ONCE: u32 = 256;
+
+fn both(bytes: &Bytes) -> (u64, u64) {
+    (bytes.size, bytes.tail_bytes())
+}
+
+/// A seed that nobody else has: what the standard library draws to keep its maps apart.
+fn by_chance() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() & SEED_MAX
 }
 
 /// Storms in which a generator saw too little are repeated so often.
@@ -230,10 +308,24 @@ fn run_once(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
     };
     // An embedded server has to do with the processors that are ours.
     let theirs = if target.embedded { cpus } else { sys::cpus_online().unwrap_or(cpus) };
+    let books = books(job).map_err(Failure::Usage)?;
     let run = Run { job, fit, threads, spin: theirs > threads, split, target, clock: Clock::start() };
     let control = Control::new(Arc::clone(&around.interrupted));
-    let conducted = run.conduct(&control, around, embedded.as_ref()).map_err(Failure::Failed)?;
-    Ok(run.conclude(conducted, embedded, control.is_interrupted()))
+    let (conducted, ledger) = match books {
+        Some(books) => run.audit(books, around),
+        None => (run.conduct(&control, around, embedded.as_ref()), None),
+    };
+    Ok(run.conclude(conducted, embedded, ledger, control.is_interrupted()))
+}
+
+/// The books of a ledger, with what a history has of them.
+fn books(job: &Job) -> Result<Option<Books>, String> {
+    let Some(claims) = &job.claims else { return Ok(None) };
+    let mut book = Book::default();
+    let history = claims.history.as_deref().map(|path| {
+        History::open(path, &mut book).map_err(|error| format!("--history {}: {error}", path.display()))
+    });
+    Ok(Some(Books::new(claims.clone(), book, history.transpose()?)))
 }
 
 /// A job on this machine.

@@ -6,10 +6,18 @@
 //!     `size` bytes out and back |  `tail` bytes, SHUT_WR | bytes, EOF ^
 //!                             barrier                     `- an EOF before our FIN: Holding, 50 ms
 //! ```
+//! Beside a ledger the last of the tail is a claim, which does not come back, and a reply is wanted behind the echo. A
+//! connection that is to get into trouble is Stalling for a while where the trouble is, or Resetting from there on.
 
 use crate::clock::Nanos;
 use crate::fault::Fault;
+use crate::ledger::Trouble;
 use crate::outcome::Outcome;
+
+use self::claim::Claim;
+
+mod claim;
+mod visit;
 
 /// How long an EOF that came before our FIN is held before the last check: a RST behind it needs time to arrive, and
 /// shows as a pending error only.
@@ -22,6 +30,8 @@ pub struct Plan {
     pub size: u64,
     /// Bytes sent right before our FIN.
     pub tail: u64,
+    /// The last bytes of them that are not wanted back: a claim.
+    pub silent: u64,
     /// Whether to wait for [`Event::Go`] in between.
     pub barrier: bool,
     /// The longest wait without progress.
@@ -85,6 +95,8 @@ pub enum Op {
     Check,
     /// Close the socket.
     Close,
+    /// Close it with a RST.
+    Reset,
 }
 
 /// Where a connection is.
@@ -98,12 +110,16 @@ pub enum Phase {
     Held,
     /// The tail is being sent, then our FIN.
     Parting,
+    /// Nothing is sent and nothing read for a while.
+    Stalling,
     /// Our FIN is out; bytes and the server's FIN are awaited.
     Draining,
     /// The server's FIN came before ours; what else comes?
     Holding,
     /// The last check.
     Checking,
+    /// To be closed with a RST.
+    Resetting,
     /// To be closed.
     Closing,
     /// Closed.
@@ -147,6 +163,12 @@ pub struct Script {
     times: Times,
     progress: Nanos,
     found: Found,
+    /// Beside a ledger.
+    claim: Option<Box<Claim>>,
+    /// What is to go wrong, until it does.
+    trouble: Option<Trouble>,
+    /// When a stall ends, or a RST behind our FIN is due.
+    until: Nanos,
 }
 
 /// What was seen to go wrong, each by itself; [`Script::outcome`] ranks them.
@@ -159,6 +181,7 @@ struct Found {
     reset_behind_eof: bool,
     timeout: Option<Outcome>,
     shutdown_failed: bool,
+    self_reset: bool,
     censored: bool,
 }
 
@@ -175,6 +198,9 @@ impl Script {
             times: Times { planned, start, ..Times::default() },
             progress: start,
             found: Found::default(),
+            claim: None,
+            trouble: None,
+            until: 0,
         }
     }
 
@@ -186,12 +212,16 @@ impl Script {
                 self.times.connected = Some(now);
                 self.progress = now;
                 self.phase = Phase::Proving;
+                if self.plan.size == 0 {
+                    self.proven(now);
+                }
             }
             Event::ConnectFailed(fault) => self.connect_failed(fault),
             Event::Sent(bytes) => {
                 self.sent += bytes;
                 self.progress = now;
                 debug_assert!(self.sent <= self.total());
+                self.strike(now);
             }
             Event::Received(bytes) => self.received(bytes, now),
             Event::Corrupt(bytes) => {
@@ -205,13 +235,15 @@ impl Script {
                     self.times.planned = Some(now);
                     self.progress = now;
                     self.phase = Phase::Parting;
+                    self.strike(now);
                 }
             }
             Event::HalfClosing => {
                 self.times.half_close = Some(now);
                 self.progress = now;
-                self.outstanding = self.total() - self.received;
+                self.outstanding = self.wanted() - self.received;
                 self.phase = Phase::Draining;
+                self.strike(now);
             }
             // Why it failed shows when the socket is read: a reset is the usual reason, and has its own name.
             Event::HalfCloseFailed => self.found.shutdown_failed = true,
@@ -240,13 +272,15 @@ impl Script {
         match self.phase {
             Phase::Proving if self.sent < self.plan.size && self.can_send() => Some(send(self.plan.size)),
             Phase::Parting if !self.can_send() => None,
-            Phase::Parting if self.sent < self.total() => Some(send(self.total())),
+            Phase::Parting if self.sent < self.next_stop() => Some(send(self.next_stop())),
             Phase::Parting => Some(Op::HalfClose),
             Phase::Checking => Some(Op::Check),
+            Phase::Resetting => Some(Op::Reset),
             Phase::Closing => Some(Op::Close),
             Phase::Connecting
             | Phase::Proving
             | Phase::Held
+            | Phase::Stalling
             | Phase::Draining
             | Phase::Holding
             | Phase::Done => None,
@@ -256,12 +290,13 @@ impl Script {
     /// When to say [`Event::Due`], if nothing happens until then.
     #[must_use]
     pub fn due(&self) -> Option<Nanos> {
+        let deadline = self.progress + self.plan.timeout_ns;
         match self.phase {
-            Phase::Connecting | Phase::Proving | Phase::Parting | Phase::Draining => {
-                Some(self.progress + self.plan.timeout_ns)
-            }
+            Phase::Draining if self.trouble_behind_fin() => Some(deadline.min(self.until)),
+            Phase::Connecting | Phase::Proving | Phase::Parting | Phase::Draining => Some(deadline),
+            Phase::Stalling => Some(self.until),
             Phase::Holding => Some(self.progress + HOLD_NS),
-            Phase::Held | Phase::Checking | Phase::Closing | Phase::Done => None,
+            Phase::Held | Phase::Checking | Phase::Resetting | Phase::Closing | Phase::Done => None,
         }
     }
 
@@ -270,7 +305,13 @@ impl Script {
     pub fn is_receiving(&self) -> bool {
         match self.phase {
             Phase::Proving | Phase::Held | Phase::Parting | Phase::Draining => true,
-            Phase::Connecting | Phase::Holding | Phase::Checking | Phase::Closing | Phase::Done => false,
+            Phase::Connecting
+            | Phase::Stalling
+            | Phase::Holding
+            | Phase::Checking
+            | Phase::Resetting
+            | Phase::Closing
+            | Phase::Done => false,
         }
     }
 
@@ -278,12 +319,18 @@ impl Script {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let found = &self.found;
-        let missing = self.received < self.total();
+        let is_echo_whole = self.received >= self.wanted();
+        let missing = !is_echo_whole || self.is_unanswered();
+        let wrong = self.claim.as_deref().and_then(|claim| claim.wrong(is_echo_whole));
         let parted = self.times.half_close.is_some();
         if let Some(outcome) = found.local.or(found.connect) {
             outcome
         } else if found.corrupt {
             Outcome::Corrupt
+        } else if let Some(outcome) = wrong {
+            outcome
+        } else if found.self_reset {
+            Outcome::SelfReset
         } else if found.reset && (missing || !parted) {
             Outcome::ResetBeforeDrain
         } else if found.reset {
@@ -298,8 +345,12 @@ impl Script {
             Outcome::ShutdownFailed
         } else if found.censored {
             Outcome::Censored
-        } else if missing {
+        } else if !is_echo_whole {
             Outcome::Truncated
+        } else if self.claim.as_deref().is_some_and(|claim| missing && claim.is_answering()) {
+            Outcome::LedgerBadReply
+        } else if missing {
+            Outcome::LedgerLost
         } else {
             Outcome::Clean
         }
@@ -335,10 +386,28 @@ impl Script {
         self.outstanding
     }
 
-    /// Bytes that are sent in all, and wanted back.
+    /// Bytes that are sent in all.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.plan.size + self.plan.tail
+    }
+
+    /// Bytes of them that are wanted back.
+    #[must_use]
+    pub fn wanted(&self) -> u64 {
+        self.total() - self.plan.silent
+    }
+
+    /// Bytes to send at once, as soon as there is a connection.
+    #[must_use]
+    pub fn first_bytes(&self) -> u64 {
+        if self.plan.size > 0 { self.plan.size } else { self.next_stop() }
+    }
+
+    /// The first bytes are back, or there are none.
+    fn proven(&mut self, now: Nanos) {
+        self.phase = if self.plan.barrier { Phase::Held } else { Phase::Parting };
+        self.strike(now);
     }
 
     fn can_send(&self) -> bool {
@@ -356,9 +425,9 @@ impl Script {
         }
         if self.phase == Phase::Proving && self.received == self.plan.size {
             self.times.echoed = Some(now);
-            self.phase = if self.plan.barrier { Phase::Held } else { Phase::Parting };
+            self.proven(now);
         }
-        if self.received == self.total() && self.times.drained.is_none() {
+        if self.received == self.wanted() && self.times.drained.is_none() {
             self.times.drained = Some(now);
         }
     }
@@ -419,6 +488,13 @@ impl Script {
 
     fn due_now(&mut self, now: Nanos) {
         match self.phase {
+            Phase::Stalling if self.trouble.is_some() => self.reset_now(),
+            Phase::Stalling => {
+                self.progress = now;
+                let parted = self.times.half_close.is_some();
+                self.phase = if parted { Phase::Draining } else { Phase::Parting };
+            }
+            Phase::Draining if self.trouble_behind_fin() && now >= self.until => self.reset_now(),
             Phase::Holding => self.phase = Phase::Checking,
             Phase::Connecting => {
                 self.found.connect = Some(Outcome::ConnectTimeout);
@@ -430,14 +506,14 @@ impl Script {
                 self.times.deadline = Some(now.min(self.progress + self.plan.timeout_ns));
                 self.phase = Phase::Closing;
             }
-            Phase::Held | Phase::Checking | Phase::Closing | Phase::Done => {}
+            Phase::Held | Phase::Checking | Phase::Resetting | Phase::Closing | Phase::Done => {}
         }
     }
 
     fn timeout(&self) -> Outcome {
-        if self.times.echoed.is_none() {
+        if self.times.echoed.is_none() && self.plan.size > 0 {
             Outcome::EchoTimeout
-        } else if self.received < self.total() {
+        } else if self.received < self.wanted() || self.is_unanswered() {
             Outcome::DrainTimeout
         } else {
             Outcome::EofTimeout

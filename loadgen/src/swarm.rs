@@ -20,14 +20,17 @@ use slab::Slab;
 use crate::clock::{Clock, Nanos};
 use crate::control::Control;
 use crate::fault::Fault;
-use crate::outcome::Outcome;
 use crate::pacer::{Pacer, Start};
 use crate::recorder::{Ended, Recorder};
 use crate::script::{Event, Phase, Plan, Script};
 use crate::sys;
 
+pub use self::visit::Visits;
+use self::visit::Wire;
+
 mod connect;
 mod transfer;
+mod visit;
 
 /// Events taken in one poll. With fewer, a poll that is full says nothing about those it did not show.
 const EVENTS: usize = 1024;
@@ -75,6 +78,8 @@ pub struct Task {
     pub ids: (u64, u64),
     /// Whether there is a processor to spare for looking without a pause.
     pub spin: bool,
+    /// Beside a ledger: what each connection is for.
+    pub visits: Option<Visits>,
 }
 
 /// Runs a task to its end.
@@ -129,6 +134,7 @@ enum Stage {
 struct Client {
     stream: TcpStream,
     script: Script,
+    wire: Wire,
     id: u64,
     /// Whether its handshake or its first bytes are under way.
     unproven: bool,
@@ -361,7 +367,9 @@ impl<'a> Swarm<'a> {
                     self.enqueue(key);
                 }
             }
-            Phase::Holding | Phase::Checking | Phase::Closing | Phase::Done => {}
+            // What comes meanwhile is read afterwards.
+            Phase::Stalling => client.unread = true,
+            Phase::Holding | Phase::Checking | Phase::Resetting | Phase::Closing | Phase::Done => {}
         }
     }
 
@@ -391,6 +399,8 @@ impl<'a> Swarm<'a> {
         for (key, client) in &mut self.clients {
             match client.script.due() {
                 Some(at) if at <= now && !client.queued => {
+                    // What came in a stall may have been told of before it.
+                    client.unread |= client.script.phase() == Phase::Stalling;
                     client.script.handle(Event::Due, now);
                     due.push(key);
                 }
@@ -429,6 +439,7 @@ impl<'a> Swarm<'a> {
             self.retry_at = self.clock.now() + RETRY_NS;
         }
         self.recorder.ended(&Ended { id, script, local, remote: self.task.remote, error });
-        self.control.count_end(outcome == Outcome::Clean);
+        self.control.count_end(outcome.is_wanted());
+        self.visited(id, script);
     }
 }

@@ -26,7 +26,7 @@ pub(super) const BAR: Style = AnsiColor::Cyan.on_default();
 pub(super) fn style_of(outcome: Outcome) -> Style {
     if outcome == Outcome::Clean {
         GOOD
-    } else if outcome == Outcome::Censored {
+    } else if outcome == Outcome::Censored || outcome == Outcome::SelfReset {
         PLAIN
     } else if outcome.is_local() {
         MIND

@@ -10,6 +10,7 @@ use super::exemplars;
 pub use super::health::health_line;
 use super::latency::{self, Row};
 use super::layout::{BAD, BAR, BOLD, COLUMNS, DIM, GOOD, MIND, PLAIN, Page, style_of};
+use super::ledger;
 use super::machinery;
 use super::units::{Scale, bytes, counted, grouped, percent, rate, span};
 use super::{Generator, Latency, Report, Target, Warning};
@@ -28,9 +29,10 @@ pub fn render(report: &Report) -> String {
     run(&mut page, report);
     verdict(&mut page, report);
     figures(&mut page, report);
+    ledger::write(&mut page, report);
     let phases = phases(report);
     let scale = latency::scale(&phases);
-    times(&mut page, &phases, scale);
+    times(&mut page, latency_title(report), &phases, scale);
     histogram(&mut page, report, scale);
     outcomes(&mut page, report);
     exemplars::write(&mut page, report);
@@ -62,6 +64,7 @@ fn run(page: &mut Page, report: &Report) {
     let limits = [duration, count].into_iter().flatten().collect::<Vec<_>>().join(" or");
     let what = match (report.scenario, config.rate) {
         ("storm", _) => connections,
+        ("ledger", _) => sessions(report),
         (_, Some(planned)) => format!("{} planned{limits}, at most {connections} at a time,", rate(planned)),
         (_, None) => format!("{connections} at a time{limits}, one after the other,"),
     };
@@ -69,6 +72,12 @@ fn run(page: &mut Page, report: &Report) {
     page.paragraph(BOLD, 0, &line);
     page.paragraph(PLAIN, 0, &script(report));
     page.paragraph(DIM, 0, &place(report));
+}
+
+fn sessions(report: &Report) -> String {
+    let claimed = report.ledger.as_ref().map(|ledger| ledger.transactions).unwrap_or_default();
+    let sessions = counted(report.config.sessions.unwrap_or_default().into(), "session", "sessions");
+    format!("{sessions} with {}", counted(claimed, "transaction each", "transactions each"))
 }
 
 fn target(report: &Report) -> String {
@@ -86,6 +95,9 @@ fn target(report: &Report) -> String {
 
 /// What every connection does, for whoever has not read the help.
 fn script(report: &Report) -> String {
+    if let Some(ledger) = &report.ledger {
+        return ledger::script(ledger, report);
+    }
     let config = &report.config;
     let tail = match config.tail_bytes {
         0 => "then half-closes (SHUT_WR)".to_owned(),
@@ -145,6 +157,7 @@ fn figures(page: &mut Page, report: &Report) {
     let generator = &report.generator;
     let ended = report.outcomes.total();
     page.blank();
+    ledger::figure(page, report, WIDTH);
     if let Some(thaw) = generator.thaw_to_last_eof_ns {
         let each = if ended > 1 { format!(", or {} an ending", span(thaw / ended)) } else { String::new() };
         let text = format!("{}{each}: the server's own time from the moment it went on", span(thaw));
@@ -227,22 +240,30 @@ fn timed_out(latency: &Latency) -> u64 {
     latency.shutdown_or_deadline.count().saturating_sub(latency.shutdown.count())
 }
 
+fn latency_title(report: &Report) -> &'static str {
+    if report.ledger.is_some() {
+        return "Shutdown latency, the reply of the ledger included, and its phases";
+    }
+    "Shutdown latency and its phases"
+}
+
 fn headline(report: &Report) -> String {
     let frozen =
         if report.config.frozen { "; the time for which the server was stopped is in it" } else { "" };
-    format!("from just before SHUT_WR to the server's EOF (its FIN); clean connections only{frozen}")
+    let reply = if report.ledger.is_some() { ", behind its reply" } else { "" };
+    format!("from just before SHUT_WR to the server's EOF (its FIN){reply}; clean connections only{frozen}")
 }
 
 fn schedule(report: &Report) -> &'static str {
-    if report.scenario == "storm" {
+    if report.scenario != "churn" {
         "from the moment when all are told to half-close; the wait for their turn is in it"
     } else {
         "from the planned start of a connection to the EOF; connect, echo, delays are in it"
     }
 }
 
-fn times(page: &mut Page, rows: &[Row<'_>], scale: Scale) {
-    page.heading("Shutdown latency and its phases");
+fn times(page: &mut Page, title: &str, rows: &[Row<'_>], scale: Scale) {
+    page.heading(title);
     latency::write(page, rows, scale, true);
     let spare = rows.iter().any(|row| row.summary.quantile_ns(0.9999).is_none());
     if spare {

@@ -1,7 +1,8 @@
 //! What a run comes to: one sentence in plain words, what to do about it, and the exit code.
 
+use super::ledger::{self, Judged};
 use super::units::{counted, grouped};
-use super::{Generator, Server, Target, Verdict, Warning};
+use super::{Generator, Ledger, Server, Target, Verdict, Warning};
 use crate::outcome::{Outcome, Outcomes};
 
 /// Every connection ended cleanly, and nothing else went wrong.
@@ -13,9 +14,20 @@ pub const EXIT_INVALID: u8 = 4;
 /// Interrupted, after a report of what was done until then.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// All of them but [`Outcome::Clean`] and [`Outcome::Censored`], the worst for the user of a service first: bytes
+/// All of them but those that are wanted and [`Outcome::Censored`], the worst for the user of a service first: bytes
 /// that are wrong or lost, then endings that are wrong, then connections that never came to be.
-const WORST_FIRST: [Outcome; 17] = [
+const WORST_FIRST: [Outcome; 29] = [
+    Outcome::LedgerTwice,
+    Outcome::LedgerLost,
+    Outcome::LedgerDuplicate,
+    Outcome::LedgerChanged,
+    Outcome::LedgerSeen,
+    Outcome::LedgerMismatch,
+    Outcome::LedgerMalformed,
+    Outcome::LedgerOverflow,
+    Outcome::LedgerEchoed,
+    Outcome::LedgerBadReply,
+    Outcome::LedgerEarly,
     Outcome::Corrupt,
     Outcome::Truncated,
     Outcome::ResetBeforeDrain,
@@ -26,6 +38,7 @@ const WORST_FIRST: [Outcome; 17] = [
     Outcome::ResetAfterEof,
     Outcome::EofTimeout,
     Outcome::ShutdownFailed,
+    Outcome::LedgerDraining,
     Outcome::ConnectReset,
     Outcome::ConnectRefused,
     Outcome::ConnectTimeout,
@@ -48,6 +61,8 @@ pub struct Facts<'a> {
     pub generator: &'a Generator,
     /// The embedded server's account.
     pub server: Option<&'a Server>,
+    /// What a ledger said.
+    pub ledger: Option<&'a Ledger>,
     /// Whether a signal ended the run early.
     pub interrupted: bool,
     /// What failed besides connections: the embedded server that did not end, a process that could not be stopped.
@@ -66,7 +81,7 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
 #[must_use]
 pub const fn remedy(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Clean | Outcome::Censored => None,
+        Outcome::Clean | Outcome::SelfReset | Outcome::Censored => None,
         Outcome::Truncated => Some(
             "Look for a proxy that closes both directions when the client's FIN comes (nginx's stream proxy needs \
              `proxy_half_close on;`), or for a server that closes before it has sent all that it read.",
@@ -106,6 +121,31 @@ pub const fn remedy(outcome: Outcome) -> Option<&'static str> {
         Outcome::ShutdownFailed => {
             Some("Each exemplar names the error; a reset just before is the usual cause.")
         }
+        Outcome::LedgerTwice
+        | Outcome::LedgerLost
+        | Outcome::LedgerDuplicate
+        | Outcome::LedgerChanged
+        | Outcome::LedgerSeen
+        | Outcome::LedgerMismatch
+        | Outcome::LedgerMalformed
+        | Outcome::LedgerOverflow
+        | Outcome::LedgerEarly
+        | Outcome::LedgerEchoed
+        | Outcome::LedgerBadReply
+        | Outcome::LedgerDraining => ledger::remedy(outcome),
+        Outcome::ConnectRefused
+        | Outcome::ConnectTimeout
+        | Outcome::ConnectReset
+        | Outcome::ConnectUnreachable
+        | Outcome::LocalPorts
+        | Outcome::LocalFds
+        | Outcome::LocalMemory => no_connection(outcome),
+    }
+}
+
+/// The same where no connection came to be.
+const fn no_connection(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
         Outcome::ConnectRefused => Some("Is anything listening at that address and port?"),
         Outcome::ConnectTimeout => Some(
             "Is there a firewall that drops, or a full accept queue (nstat TcpExtListenOverflows on the server)? \
@@ -128,6 +168,31 @@ pub const fn remedy(outcome: Outcome) -> Option<&'static str> {
         Outcome::LocalMemory => {
             Some("Use fewer connections (-c) or bytes (-s, --tail), or raise net.ipv4.tcp_mem.")
         }
+        Outcome::Clean
+        | Outcome::Truncated
+        | Outcome::Corrupt
+        | Outcome::ResetBeforeDrain
+        | Outcome::ResetAfterDrain
+        | Outcome::ResetAfterEof
+        | Outcome::EarlyEof
+        | Outcome::EchoTimeout
+        | Outcome::DrainTimeout
+        | Outcome::EofTimeout
+        | Outcome::ShutdownFailed
+        | Outcome::LedgerTwice
+        | Outcome::LedgerLost
+        | Outcome::LedgerDuplicate
+        | Outcome::LedgerChanged
+        | Outcome::LedgerSeen
+        | Outcome::LedgerMismatch
+        | Outcome::LedgerMalformed
+        | Outcome::LedgerOverflow
+        | Outcome::LedgerEarly
+        | Outcome::LedgerEchoed
+        | Outcome::LedgerBadReply
+        | Outcome::LedgerDraining
+        | Outcome::SelfReset
+        | Outcome::Censored => None,
     }
 }
 
@@ -137,6 +202,7 @@ struct Said {
 }
 
 fn exit_code(facts: &Facts<'_>) -> u8 {
+    let wanted = facts.outcomes.sum(Outcome::is_wanted);
     let clean = facts.outcomes[Outcome::Clean];
     let censored = facts.outcomes[Outcome::Censored];
     if facts.interrupted {
@@ -144,7 +210,8 @@ fn exit_code(facts: &Facts<'_>) -> u8 {
     } else if !facts.generator.valid {
         EXIT_INVALID
     } else if clean == 0
-        || clean + censored < facts.outcomes.total()
+        || wanted + censored < facts.outcomes.total()
+        || facts.ledger.is_some_and(|ledger| !ledger::judge(ledger).is_right)
         || facts.failed.is_some()
         || contradiction(facts).is_some()
     {
@@ -157,7 +224,10 @@ fn exit_code(facts: &Facts<'_>) -> u8 {
 /// What comes first is what the exit code is about; wrong endings are named behind it, for they are true in an invalid
 /// run too.
 fn said(facts: &Facts<'_>) -> Said {
-    let endings = endings(facts);
+    let endings = match facts.ledger {
+        Some(ledger) => with_books(ledger::judge(ledger), endings(facts), facts),
+        None => endings(facts),
+    };
     let mut said = if !facts.generator.valid {
         invalid(facts, endings)
     } else if let Some(failed) = &facts.failed {
@@ -179,6 +249,17 @@ fn said(facts: &Facts<'_>) -> Said {
         said.sentence = format!("Interrupted{censored}; until then: {}", uncapitalised(&said.sentence));
     }
     said
+}
+
+/// The books come first: they are what a ledger is for.
+fn with_books(books: Judged, endings: Said, facts: &Facts<'_>) -> Said {
+    let Judged { is_right, sentence, remedy } = books;
+    let is_well = worst(facts.outcomes).is_none();
+    let sentence = format!("{sentence}; {}", uncapitalised(&endings.sentence));
+    Said {
+        sentence,
+        remedy: if is_right || (remedy.is_none() && !is_well) { endings.remedy } else { remedy },
+    }
 }
 
 fn invalid(facts: &Facts<'_>, endings: Said) -> Said {
@@ -223,6 +304,14 @@ fn endings(facts: &Facts<'_>) -> Said {
                     .to_owned(),
                 remedy: None,
             },
+            _ if outcomes[Outcome::SelfReset] > 0 => Said {
+                sentence: format!(
+                    "All {} connections that we did not reset ourselves ended cleanly: every byte came back, then the \
+                     server's FIN",
+                    grouped(outcomes[Outcome::Clean])
+                ),
+                remedy: None,
+            },
             _ => Said {
                 sentence: format!(
                     "All {} connections ended cleanly: every byte came back, then the server's FIN",
@@ -239,7 +328,7 @@ fn endings(facts: &Facts<'_>) -> Said {
         .map(|outcome| format!("{} {}", grouped(outcomes[outcome]), outcome.name()))
         .collect();
     if !others.is_empty() {
-        let count = ended - outcomes[Outcome::Clean] - outcomes[worst];
+        let count = ended - outcomes.sum(Outcome::is_wanted) - outcomes[worst];
         let others = others.join(", ");
         sentence = format!(
             "{sentence}; {} not end cleanly either ({others})",
@@ -308,6 +397,21 @@ fn sentence(outcome: Outcome, count: u64, total: u64) -> String {
         Outcome::ConnectTimeout => format!("{connects} {were} not answered in time"),
         Outcome::ConnectReset => format!("{connections} {were} reset before the first byte was sent"),
         Outcome::ConnectUnreachable => format!("{connects} found no way to the target"),
+        Outcome::LedgerTwice => format!("{connections} {were} added twice: answered ok once more"),
+        Outcome::LedgerLost => format!("{connections} got the server's FIN and no reply to the claim"),
+        Outcome::LedgerDuplicate => format!("{connections} {were} called duplicates at the first claim"),
+        Outcome::LedgerChanged => {
+            format!("{connections} {were} told another grand total than at the first time")
+        }
+        Outcome::LedgerSeen => format!("{connections} {were} told of other transactions than were sent"),
+        Outcome::LedgerMismatch => format!("{connections} {were} told mismatch, though the total was right"),
+        Outcome::LedgerMalformed => format!("{connections} {were} told malformed, though nothing was"),
+        Outcome::LedgerOverflow => format!("{connections} found the grand total full"),
+        Outcome::LedgerEarly => format!("{connections} got the reply before the client had sent its FIN"),
+        Outcome::LedgerEchoed => format!("{connections} got the claim itself back"),
+        Outcome::LedgerBadReply => format!("{connections} got what is no reply behind the echo"),
+        Outcome::LedgerDraining => format!("{connections} {were} ended by the server first, which said so"),
+        Outcome::SelfReset => format!("{connections} {were} ended by our own RST"),
         Outcome::LocalPorts => format!("{connects} failed for want of a free port on this host"),
         Outcome::LocalFds => format!("{connects} failed for want of a descriptor in this process"),
         Outcome::LocalMemory => format!("{connects} failed for want of socket memory on this host"),

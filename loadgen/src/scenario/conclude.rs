@@ -14,6 +14,7 @@ impl Run<'_> {
         &self,
         mut conducted: Conducted,
         embedded: Option<Embedded>,
+        ledger: Option<report::Ledger>,
         interrupted: bool,
     ) -> Report {
         let mut warnings = Vec::new();
@@ -36,6 +37,7 @@ impl Run<'_> {
             rate: &rate,
             outcomes: &recorder.outcomes,
             generator: &generator,
+            books: ledger.is_some(),
             closed_loop: self.job.kind == Kind::Churn && self.job.rate.is_none(),
             interrupted: interrupted || conducted.cut_short,
         });
@@ -43,12 +45,14 @@ impl Run<'_> {
         generator.invalid = findings.invalid;
         warnings.extend(findings.warnings);
         warnings.extend(self.warnings(&recorder));
+        warnings.extend(ledger.iter().flat_map(report::Ledger::warnings));
         let verdict = verdict(&verdict::Facts {
             scenario: self.job.kind.name(),
             target: &self.target,
             outcomes: &recorder.outcomes,
             generator: &generator,
             server: server.as_ref(),
+            ledger: ledger.as_ref(),
             interrupted,
             failed: conducted.failed,
         });
@@ -64,6 +68,7 @@ impl Run<'_> {
             rate,
             generator,
             server,
+            ledger,
             warnings,
             verdict,
         }
@@ -82,6 +87,7 @@ impl Run<'_> {
             threads: self.threads,
             sources: self.fit.sources.clone(),
             frozen: job.frozen,
+            sessions: job.claims.as_ref().map(|claims| claims.sessions),
             server_pid: job.server_pid.map(std::num::NonZeroU32::get),
         }
     }
@@ -89,7 +95,7 @@ impl Run<'_> {
     fn rate(&self, conducted: &Conducted) -> Rate {
         let recorder = &conducted.recorder;
         let achieved = match (self.job.kind, self.job.rate) {
-            (Kind::Storm | Kind::Health, _) => None,
+            (Kind::Storm | Kind::Health | Kind::Ledger, _) => None,
             // Of an open loop its starts are measured: how long they take is up to the target.
             (Kind::Churn, Some(rate)) => {
                 let last = recorder.starts.map_or(0, |starts| starts.last.saturating_sub(conducted.begin));
@@ -113,9 +119,10 @@ impl Run<'_> {
         let recorder = &conducted.recorder;
         let elapsed_ns = elapsed_ns(recorder);
         let cpu_ns = conducted.cpu.map_or(0, nanos);
-        let is_storm = self.job.kind == Kind::Storm;
-        let first_half_close = recorder.half_closes.map(|span| span.first);
-        let last_eof = recorder.eofs.map(|span| span.last);
+        let is_storm = conducted.storm.is_some();
+        let (half_closes, eofs) = conducted.storm.unwrap_or_default();
+        let first_half_close = half_closes.map(|span| span.first);
+        let last_eof = eofs.map(|span| span.last);
         let until_last_eof = |from: Option<u64>| Some(last_eof?.saturating_sub(from?));
         Generator {
             valid: true,
@@ -123,9 +130,9 @@ impl Run<'_> {
             elapsed_ns,
             setup_ns: conducted
                 .barrier
-                .zip(recorder.starts)
-                .map(|(at, starts)| at.saturating_sub(starts.first)),
-            issue_spread_ns: recorder.half_closes.map(|span| Span::length(&span)).filter(|_| is_storm),
+                .zip(conducted.storm_began)
+                .map(|(at, began)| at.saturating_sub(began)),
+            issue_spread_ns: half_closes.map(|span| Span::length(&span)).filter(|_| is_storm),
             completion_ns: until_last_eof(first_half_close).filter(|_| is_storm),
             thaw_to_last_eof_ns: until_last_eof(conducted.thaw),
             cpu_ns,

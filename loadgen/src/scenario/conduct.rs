@@ -4,12 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Embedded, Kind, Run, Surroundings};
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::control::Control;
 use crate::freeze::Frozen;
 use crate::pacer::Pacer;
 use crate::progress::{Progress, Snapshot};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Span};
 use crate::script::Plan;
 use crate::swarm::{self, Task};
 use crate::sys;
@@ -28,8 +28,12 @@ pub(super) struct Conducted {
     pub(super) recorder: Recorder,
     /// Processor time that this process used meanwhile.
     pub(super) cpu: Option<Duration>,
-    /// Storm: when the barrier fell.
+    /// Where there is a barrier: when it fell.
     pub(super) barrier: Option<Nanos>,
+    /// When the first of those began that stood before it.
+    pub(super) storm_began: Option<Nanos>,
+    /// Their half-closes, and the EOFs behind those.
+    pub(super) storm: Option<(Option<Span>, Option<Span>)>,
     /// When the server was let go on.
     pub(super) thaw: Option<Nanos>,
     /// When the schedule began.
@@ -40,31 +44,69 @@ pub(super) struct Conducted {
     pub(super) failed: Option<String>,
 }
 
+/// One crowd of connections, from its first start to its last end.
+pub(super) struct Round<'a> {
+    pub(super) around: &'a Surroundings,
+    pub(super) embedded: Option<&'a Embedded>,
+    /// Whether all wait for each other before they part.
+    pub(super) barrier: bool,
+    /// How many connections there will be, where that is known.
+    pub(super) goal: Option<u64>,
+}
+
+impl Conducted {
+    /// Nothing yet.
+    pub(super) fn new(clock: Clock, timeout_ns: Nanos) -> Self {
+        Self {
+            recorder: Recorder::new(clock, timeout_ns),
+            cpu: None,
+            barrier: None,
+            storm_began: None,
+            storm: None,
+            thaw: None,
+            begin: 0,
+            cut_short: false,
+            failed: None,
+        }
+    }
+
+    /// Adds a later round.
+    pub(super) fn add(&mut self, later: Self) {
+        self.recorder.add(later.recorder);
+        self.cpu = self.cpu.into_iter().chain(later.cpu).reduce(|cpu, more| cpu + more);
+        self.barrier = self.barrier.or(later.barrier);
+        self.storm_began = self.storm_began.or(later.storm_began);
+        self.storm = self.storm.or(later.storm);
+        self.thaw = self.thaw.or(later.thaw);
+        self.cut_short |= later.cut_short;
+        self.failed = self.failed.take().or(later.failed);
+    }
+}
+
 impl Run<'_> {
-    /// Runs all threads to their end.
+    /// Runs the crowd that the job wants.
     pub(super) fn conduct(
         &self,
         control: &Control,
         around: &Surroundings,
         embedded: Option<&Embedded>,
-    ) -> Result<Conducted, String> {
+    ) -> Conducted {
+        let begin = self.clock.now() + LEAD_NS;
+        let barrier = self.job.kind == Kind::Storm;
+        let goal = if barrier { Some(u64::from(self.fit.connections)) } else { self.job.count };
+        let tasks = (0..self.threads).map(|nth| self.task(nth, begin)).collect();
+        Conducted { begin, ..self.round(&Round { around, embedded, barrier, goal }, control, tasks) }
+    }
+
+    /// Runs all threads to their end, each with its task.
+    pub(super) fn round(&self, round: &Round<'_>, control: &Control, tasks: Vec<Task>) -> Conducted {
         // While there is but this thread; without it, connecting has some pauses more.
         let _ = sys::reserve_descriptors(self.fit.connections);
         let cpu_before = sys::cpu_time();
-        let begin = self.clock.now() + LEAD_NS;
-        let mut conducted = Conducted {
-            recorder: Recorder::new(self.clock, self.timeout_ns()),
-            cpu: None,
-            barrier: None,
-            thaw: None,
-            begin,
-            cut_short: false,
-            failed: None,
-        };
+        let mut conducted = Conducted::new(self.clock, self.timeout_ns());
         thread::scope(|scope| {
             let mut threads = Vec::new();
-            for nth in 0..self.threads {
-                let task = self.task(nth, begin);
+            for (nth, task) in (0..self.threads).zip(tasks) {
                 let spawned =
                     thread::Builder::new().name(format!("swarm-{nth}")).spawn_scoped(scope, move || {
                         let mut tell = TellOnDrop { control, is_well: false };
@@ -87,7 +129,7 @@ impl Run<'_> {
                     }
                 }
             }
-            self.attend(control, around, embedded, &mut conducted);
+            self.attend(control, round, &mut conducted);
             for thread in threads {
                 match thread.join() {
                     Ok(Ok(recorder)) => conducted.recorder.add(recorder),
@@ -96,42 +138,35 @@ impl Run<'_> {
                 }
             }
         });
+        if round.barrier {
+            conducted.storm_began = conducted.recorder.starts.map(|starts| starts.first);
+            conducted.storm = Some((conducted.recorder.half_closes, conducted.recorder.eofs));
+        }
         conducted.cut_short = control.is_cut_short();
         conducted.cpu = sys::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-        Ok(conducted)
+        conducted
     }
 
     /// Waits for the threads, and does what concerns all of them.
-    fn attend(
-        &self,
-        control: &Control,
-        around: &Surroundings,
-        embedded: Option<&Embedded>,
-        conducted: &mut Conducted,
-    ) {
-        let mut progress = around.progress.then(|| Progress::start(self.job.kind.name()));
-        if self.job.kind == Kind::Storm {
-            self.wait(control, &mut progress, |control| control.ready_count() == self.threads);
+    fn attend(&self, control: &Control, round: &Round<'_>, conducted: &mut Conducted) {
+        let mut progress = round.around.progress.then(|| Progress::start(self.job.kind.name()));
+        if round.barrier {
+            self.wait(control, round, &mut progress, |control| control.ready_count() == self.threads);
             // Otherwise it was interrupted, and nobody waits at the barrier any more.
             if control.ready_count() == self.threads && !control.is_cut_short() {
-                self.let_go(control, around, embedded, conducted);
+                self.let_go(control, round, conducted);
             }
         }
-        self.wait(control, &mut progress, |_| false);
+        self.wait(control, round, &mut progress, |_| false);
         if let Some(progress) = progress {
             progress.finish();
         }
     }
 
     /// Lets the barrier fall; if so wished, while the server stands still.
-    fn let_go(
-        &self,
-        control: &Control,
-        around: &Surroundings,
-        embedded: Option<&Embedded>,
-        conducted: &mut Conducted,
-    ) {
-        let frozen = match self.pid_to_freeze(embedded).map(|pid| self.freeze(around, pid)).transpose() {
+    fn let_go(&self, control: &Control, round: &Round<'_>, conducted: &mut Conducted) {
+        let pid = self.pid_to_freeze(round.embedded);
+        let frozen = match pid.map(|pid| self.freeze(round.around, pid)).transpose() {
             Ok(frozen) => frozen,
             Err(error) => {
                 conducted.failed = Some(format!("the server could not be stopped: {error}"));
@@ -173,29 +208,37 @@ impl Run<'_> {
     }
 
     /// Until `is_over`, or every thread has ended.
-    fn wait(&self, control: &Control, progress: &mut Option<Progress>, is_over: impl Fn(&Control) -> bool) {
+    fn wait(
+        &self,
+        control: &Control,
+        round: &Round<'_>,
+        progress: &mut Option<Progress>,
+        is_over: impl Fn(&Control) -> bool,
+    ) {
         while !control.wait(TICK, |control| is_over(control) || control.finished_count() >= self.threads) {
             if let Some(progress) = progress {
                 let now = Duration::from_nanos(self.clock.now());
-                progress.show(now, &self.snapshot(control, now));
+                progress.show(now, &self.snapshot(control, round, now));
             }
         }
     }
 
-    fn snapshot(&self, control: &Control, now: Duration) -> Snapshot {
+    fn snapshot(&self, control: &Control, round: &Round<'_>, now: Duration) -> Snapshot {
         let [started, ended, failed] = control.counts();
         let in_flight = started.saturating_sub(ended);
-        let connections = u64::from(self.fit.connections);
-        let (phase, done, total) = match self.job.kind {
-            Kind::Storm if control.barrier().is_none() => ("connecting", started, Some(connections)),
-            Kind::Storm => ("ending", ended, Some(connections)),
-            Kind::Churn | Kind::Health => ("churning", ended, self.job.count),
+        let (phase, done) = match self.job.kind {
+            Kind::Storm | Kind::Ledger if round.barrier && control.barrier().is_none() => {
+                ("connecting", started)
+            }
+            Kind::Storm => ("ending", ended),
+            Kind::Ledger => ("claiming", ended),
+            Kind::Churn | Kind::Health => ("churning", ended),
         };
-        Snapshot { phase, done, total, in_flight, failed, elapsed: now, limit: self.job.duration }
+        Snapshot { phase, done, total: round.goal, in_flight, failed, elapsed: now, limit: self.job.duration }
     }
 
     /// The share of one thread.
-    fn task(&self, nth: u32, begin: Nanos) -> Task {
+    pub(super) fn task(&self, nth: u32, begin: Nanos) -> Task {
         let job = self.job;
         let share = |all: u64| {
             all / u64::from(self.threads) + u64::from(u64::from(nth) < all % u64::from(self.threads))
@@ -214,6 +257,7 @@ impl Run<'_> {
             plan: Plan {
                 size: job.size,
                 tail: job.tail,
+                silent: 0,
                 barrier: job.kind == Kind::Storm,
                 timeout_ns: self.timeout_ns(),
             },
@@ -224,6 +268,7 @@ impl Run<'_> {
             unproven_max: usize::try_from(unproven_max).unwrap_or(usize::MAX),
             ids,
             spin: self.spin,
+            visits: None,
         }
     }
 

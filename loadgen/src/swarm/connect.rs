@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, SockRef};
 
-use super::{Client, Event, Fault, Interest, Nanos, Script, Swarm, TcpStream, Token};
+use super::{Client, Event, Fault, Interest, Nanos, Swarm, TcpStream, Token};
 use crate::sys;
 
 impl Swarm<'_> {
@@ -15,12 +15,13 @@ impl Swarm<'_> {
         self.next_id += self.task.ids.1;
         self.recorder.started(now, planned);
         self.control.count_start();
-        let mut script = Script::new(self.task.plan, now, planned);
+        let (mut script, wire) = self.next_script(now, planned);
         match self.try_connect(id) {
             Ok(stream) => {
                 let client = Client {
                     stream,
                     script,
+                    wire,
                     id,
                     unproven: true,
                     writable_at: None,

@@ -131,6 +131,19 @@ fn words(outcome: Outcome) -> &'static str {
         | Outcome::LocalPorts
         | Outcome::LocalFds
         | Outcome::LocalMemory
+        | Outcome::LedgerTwice
+        | Outcome::LedgerLost
+        | Outcome::LedgerDuplicate
+        | Outcome::LedgerChanged
+        | Outcome::LedgerSeen
+        | Outcome::LedgerMismatch
+        | Outcome::LedgerMalformed
+        | Outcome::LedgerOverflow
+        | Outcome::LedgerEarly
+        | Outcome::LedgerEchoed
+        | Outcome::LedgerBadReply
+        | Outcome::LedgerDraining
+        | Outcome::SelfReset
         | Outcome::Censored => unreachable!("{outcome:?} is not of the table"),
     }
 }
@@ -160,6 +173,19 @@ fn known(outcome: Outcome) -> Vec<(&'static str, bool)> {
         | Outcome::LocalPorts
         | Outcome::LocalFds
         | Outcome::LocalMemory
+        | Outcome::LedgerTwice
+        | Outcome::LedgerLost
+        | Outcome::LedgerDuplicate
+        | Outcome::LedgerChanged
+        | Outcome::LedgerSeen
+        | Outcome::LedgerMismatch
+        | Outcome::LedgerMalformed
+        | Outcome::LedgerOverflow
+        | Outcome::LedgerEarly
+        | Outcome::LedgerEchoed
+        | Outcome::LedgerBadReply
+        | Outcome::LedgerDraining
+        | Outcome::SelfReset
         | Outcome::Censored => unreachable!("no server here causes it for sure"),
     };
     vec![("t0_ns", t0), ("t2_ns", t2), ("t3_ns", t3), ("errno", errno), ("t4_ns", true)]

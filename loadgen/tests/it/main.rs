@@ -3,6 +3,7 @@
 //! - `arguments`: what the command line refuses, and what it says then.
 //! - `endings`: servers that end connections wrongly, each named with its own outcome.
 //! - `freeze`: servers that stand still, and that are never left so.
+//! - `ledger`: a ledger's books are found right or wrong, and what is wrong has a name.
 //! - `limits`: ports, source addresses and the law of TIME_WAIT.
 //! - `pacer`: when connections are started.
 //! - `payload`: what is sent.
@@ -22,6 +23,7 @@
 mod arguments;
 mod endings;
 mod freeze;
+mod ledger;
 mod limits;
 mod pacer;
 mod payload;

@@ -1,10 +1,11 @@
 //! Reports made by hand, for the tests of whatever reads one.
 
+use finwait_loadgen::ledger::book::Sums;
 use finwait_loadgen::outcome::{Outcome, Outcomes};
 use finwait_loadgen::report::verdict::{Facts, verdict};
 use finwait_loadgen::report::{
-    Exemplar, Generator, Host, Latency, Rate, Report, SCHEMA, Server, Settings, Summary, Target, Verdict,
-    Warning,
+    Exemplar, Generator, Host, Latency, Ledger, Moment, Rate, Report, SCHEMA, Server, Settings, Summary,
+    Target, Verdict, Warning,
 };
 use serde_json::json;
 
@@ -125,6 +126,7 @@ pub(crate) fn clean_storm() -> Report {
         rate: Rate { offered: None, achieved: None, missed: 0 },
         generator: healthy(),
         server: Some(server()),
+        ledger: None,
         exemplars: (0..5).map(|index| clean_exemplar(9_999 - index)).collect(),
         warnings: vec![Warning {
             what: "Source and target are on one host: loopback shows a shape, not a network's figures."
@@ -244,6 +246,57 @@ pub(crate) fn churn_latency(count: u64) -> Latency {
     latency
 }
 
+/// A ledger that lost something, with all that can be said of one.
+pub(crate) fn ledger() -> Report {
+    let mut report = clean_storm();
+    report.scenario = "ledger";
+    report.target = remote();
+    report.config.sessions = Some(10_000);
+    report.server = None;
+    report.outcomes =
+        outcomes(&[(Outcome::Clean, 9_898), (Outcome::LedgerLost, 2), (Outcome::SelfReset, 100)]);
+    report.exemplars.push(exemplar(Outcome::LedgerLost, 5));
+    let sums = Sums {
+        sessions: 10_000,
+        answered_sessions: 9_899,
+        answered: 989_900,
+        unseen_sessions: 61,
+        unseen: 6_100,
+        open_sessions: 101,
+    };
+    let moment = |name, grand_total: u64, holds, sums| Moment {
+        name,
+        grand_total: Some(grand_total),
+        boot: Some(format!("{:032x}", 7)),
+        grown: Some(grand_total.cast_signed()),
+        holds: Some(holds),
+        sums,
+    };
+    report.ledger = Some(Ledger {
+        transactions: 100,
+        line_bytes: 64,
+        reset_percent: 1,
+        stall_percent: 1,
+        repeat_percent: 1,
+        tries: 8,
+        seed: 11,
+        history: Some("books.jsonl".to_owned()),
+        recalled: 20,
+        base: Some(0),
+        sums,
+        moments: vec![
+            moment("start", 0, true, Sums::default()),
+            moment("crowd", 992_000, true, sums),
+            moment("settled", 989_700, false, sums),
+        ],
+        boots: 2,
+        contradictions: vec!["the grand total fell".to_owned()],
+        forgets: true,
+    });
+    report.warnings = report.ledger.iter().flat_map(Ledger::warnings).collect();
+    report.judged()
+}
+
 /// One probe.
 pub(crate) fn health(outcome: Outcome) -> Report {
     let mut report = clean_storm();
@@ -279,6 +332,7 @@ impl Judged for Report {
             outcomes: &self.outcomes,
             generator: &self.generator,
             server: self.server.as_ref(),
+            ledger: self.ledger.as_ref(),
             interrupted: false,
             failed: None,
         });
@@ -302,6 +356,7 @@ fn settings() -> Settings {
         threads: 1,
         sources: (2..18).map(|last| [127, 0, 0, last].into()).collect(),
         frozen: false,
+        sessions: None,
         server_pid: None,
     }
 }
@@ -388,7 +443,20 @@ pub(crate) fn exemplar(outcome: Outcome, connection: u64) -> Exemplar {
         exemplar.received = 0;
     }
     match outcome {
-        Outcome::Clean | Outcome::ResetAfterEof => {}
+        Outcome::Clean
+        | Outcome::ResetAfterEof
+        | Outcome::LedgerTwice
+        | Outcome::LedgerLost
+        | Outcome::LedgerDuplicate
+        | Outcome::LedgerChanged
+        | Outcome::LedgerSeen
+        | Outcome::LedgerMismatch
+        | Outcome::LedgerMalformed
+        | Outcome::LedgerOverflow
+        | Outcome::LedgerEarly
+        | Outcome::LedgerEchoed
+        | Outcome::LedgerBadReply => {}
+        Outcome::LedgerDraining | Outcome::SelfReset => exemplar.t3_ns = None,
         Outcome::Truncated => (exemplar.t2_ns, exemplar.received) = (None, 64),
         Outcome::Corrupt => exemplar.t3_ns = None,
         Outcome::ResetBeforeDrain | Outcome::DrainTimeout => {

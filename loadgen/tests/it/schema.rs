@@ -24,11 +24,15 @@ fn assert_valid(report: &Report) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// The report that has the most in it, after a change.
+/// A report that has all there is, a server's account and a ledger's, after a change.
 fn changed(change: impl FnOnce(&mut Value)) -> bool {
-    let mut json = serde_json::to_value(sample::clean_storm()).unwrap();
+    let mut json = serde_json::to_value(fullest()).unwrap();
     change(&mut json);
     validator().is_valid(&json)
+}
+
+fn fullest() -> Report {
+    Report { ledger: sample::ledger().ledger, ..sample::clean_storm() }
 }
 
 #[test]
@@ -38,6 +42,7 @@ fn reports_are_as_it_says() {
     assert_valid(&sample::frozen_storm());
     assert_valid(&sample::invalid_churn());
     assert_valid(&sample::nothing());
+    assert_valid(&sample::ledger());
     for outcome in Outcome::ALL {
         assert_valid(&sample::health(outcome));
     }
@@ -74,7 +79,7 @@ fn another_shape_is_refused() {
 
 #[test]
 fn every_field_is_required_and_has_its_type() {
-    let report = serde_json::to_value(sample::clean_storm()).unwrap();
+    let report = serde_json::to_value(fullest()).unwrap();
     let mut paths = Vec::new();
     walk(&report, String::new(), &mut paths);
     assert!(paths.len() > 150, "{paths:?}");
@@ -108,6 +113,9 @@ fn no_other_field_is_allowed() {
         "/rate",
         "/generator",
         "/server",
+        "/ledger",
+        "/ledger/sums",
+        "/ledger/moments/0",
         "/exemplars/0",
         "/warnings/0",
         "/verdict",

@@ -58,6 +58,7 @@ fn all() -> Vec<Report> {
         sample::clean_storm(),
         sample::truncated_churn(),
         sample::frozen_storm(),
+        sample::ledger(),
         sample::invalid_churn(),
         sample::nothing(),
         wide,

@@ -2,12 +2,14 @@
 //!
 //! - `impolite`: servers that end their connections wrongly, each in its own manner, and a polite one.
 //! - `generator`: the program under test as a child process.
+//! - `ledger`: ledgers, an honest one and others that are wrong in one way each.
 //! - `judged`: what it reported, and the assertions that every report must stand.
 //! - `proc`: what `/proc` tells of processes, and signals to them.
 
 mod generator;
 mod impolite;
 mod judged;
+mod ledger;
 mod proc;
 
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use generator::{Finished, Generator, run};
 pub(crate) use impolite::{Bytes, Impolite, Manner, full, refusing};
 pub(crate) use judged::Judged;
+pub(crate) use ledger::{Books, Ledger, Wrong};
 pub(crate) use proc::{children, cpu_ticks, group, is_at_work, is_gone, is_stopped, signal};
 
 /// The one limit on every wait: generous, for a test machine may be busy, and never reached when all is well.

@@ -11,6 +11,7 @@ struct Run {
     outcomes: Outcomes,
     generator: Generator,
     closed_loop: bool,
+    books: bool,
     interrupted: bool,
 }
 
@@ -36,6 +37,7 @@ impl Run {
                 bytes_received: 0,
             },
             closed_loop: false,
+            books: false,
             interrupted: false,
         };
         run.see(2000, 1_000_000, 20_000);
@@ -58,6 +60,7 @@ impl Run {
             outcomes: &self.outcomes,
             generator: &self.generator,
             closed_loop: self.closed_loop,
+            books: self.books,
             interrupted: self.interrupted,
         })
     }
@@ -115,6 +118,15 @@ fn in_a_closed_loop_the_generators_limit_is_only_to_be_minded() {
     let findings = run.examine();
     assert!(findings.invalid.is_empty(), "{findings:?}");
     assert!(findings.warnings.iter().any(|found| found.what.starts_with("Client-bound")), "{findings:?}");
+}
+
+#[test]
+fn a_ledgers_books_are_right_however_late_they_are_looked_at() {
+    let mut run = Run { books: true, ..Run::new() };
+    run.see(3000, 1_000_000, 500_000);
+    let findings = run.examine();
+    assert!(findings.invalid.is_empty(), "{findings:?}");
+    assert!(findings.warnings.iter().any(|found| found.what.contains("too seldom")), "{findings:?}");
 }
 
 #[test]

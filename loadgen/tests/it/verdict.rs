@@ -58,6 +58,7 @@ impl Run {
             outcomes: &outcomes(&self.counts),
             generator: &self.generator,
             server: self.server.as_ref(),
+            ledger: None,
             interrupted: self.interrupted,
             failed: self.failed.clone(),
         })
@@ -85,7 +86,8 @@ fn all_clean_is_the_only_success() {
 
 #[test]
 fn one_other_ending_is_enough_for_exit_code_1() {
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| ![Clean, Censored].contains(outcome)) {
+    for outcome in Outcome::ALL.into_iter().filter(|outcome| ![Clean, SelfReset, Censored].contains(outcome))
+    {
         let verdict = run(&[(Clean, 9_999), (outcome, 1)]).verdict();
         assert_eq!((verdict.exit_code, verdict.clean), (1, false), "{}", outcome.name());
         assert!(verdict.sentence.starts_with("1 of 10,000 "), "{}", verdict.sentence);

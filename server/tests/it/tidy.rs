@@ -43,7 +43,7 @@ const ENGINE: &[&str] =
     &["conn", "drain", "ledger", "listener", "metrics", "policy", "proactor", "sys", "worker"];
 
 /// The modules of the generator.
-const LOADGEN: [(&str, &[&str]); 24] = [
+const LOADGEN: [(&str, &[&str]); 25] = [
     ("lib", &[]),
     ("main", &["config", "embedded", "freeze", "output", "report", "scenario"]),
     ("clock", &[]),
@@ -54,24 +54,28 @@ const LOADGEN: [(&str, &[&str]); 24] = [
     ("fault", &[]),
     ("freeze", &["sys"]),
     ("host", &["report"]),
+    ("ledger", &["clock", "outcome", "payload"]),
     ("outcome", &[]),
     ("output", &["sys"]),
     ("pacer", &["clock"]),
     ("payload", &[]),
     ("progress", &["report"]),
-    ("recorder", &["clock", "outcome", "report", "script"]),
-    ("report", &["outcome"]),
+    ("recorder", &["clock", "ledger", "outcome", "report", "script"]),
+    ("report", &["ledger", "outcome"]),
     (
         "scenario",
         &[
-            "clock", "config", "control", "doctor", "embedded", "freeze", "host", "outcome", "pacer",
-            "progress", "recorder", "report", "script", "split", "swarm", "sys", "validity",
+            "clock", "config", "control", "doctor", "embedded", "freeze", "host", "ledger", "outcome",
+            "pacer", "progress", "recorder", "report", "script", "split", "swarm", "sys", "validity",
         ],
     ),
-    ("script", &["clock", "fault", "outcome"]),
+    ("script", &["clock", "fault", "ledger", "outcome"]),
     ("sources", &[]),
     ("split", &["sys"]),
-    ("swarm", &["clock", "control", "fault", "outcome", "pacer", "payload", "recorder", "script", "sys"]),
+    (
+        "swarm",
+        &["clock", "control", "fault", "ledger", "outcome", "pacer", "payload", "recorder", "script", "sys"],
+    ),
     ("sys", &[]),
     ("validity", &["outcome", "report"]),
 ];
@@ -83,11 +87,16 @@ const KNOWS_THE_SERVER: &str = "loadgen/src/embedded.rs";
 const OS_FILES: [&str; 3] = ["server/src/engine.rs", "server/src/sys.rs", "loadgen/src/sys.rs"];
 
 /// The machines, which do no I/O and have no clock.
-const MACHINES: [&str; 4] = [
+const MACHINES: [&str; 9] = [
     "server/src/conn.rs",
     "server/src/ledger/session.rs",
     "server/src/ledger/books.rs",
+    "loadgen/src/ledger/answer.rs",
+    "loadgen/src/ledger/book.rs",
+    "loadgen/src/ledger/order.rs",
     "loadgen/src/script.rs",
+    "loadgen/src/script/claim.rs",
+    "loadgen/src/script/visit.rs",
 ];
 
 /// Where `unsafe` may be written, by how the path begins.
