@@ -8,8 +8,8 @@ set -euo pipefail
 # Decimal points are points, and the messages of the system are those that are looked for.
 export LC_ALL=C
 
-# The longest that one step may take; none takes a third of it on two slow cores.
-STEP_MAX_S=120
+# The longest that one step may take, unless it says otherwise; none takes a third of it on two slow cores.
+STEP_MAX_S=${STEP_MAX_S:-120}
 # The longest wait for anything that the server says.
 SAYS_MAX_S=20
 

@@ -43,7 +43,7 @@ pub struct Tally {
     pub shutdown_failed: u64,
     /// Those of `expired` that ended so after the drain had begun.
     pub expired_in_drain: u64,
-    /// Bytes received. On a connection that failed, what an engine had taken ahead of being asked is not in it.
+    /// Bytes received. Those of a ledger that are meant for the server are neither owed nor discarded. On a connection that failed, what an engine had taken ahead of being asked is not in it.
     pub bytes_received: u64,
     /// Bytes that became owed to a peer.
     pub bytes_owed: u64,

@@ -153,7 +153,8 @@ impl Shared {
 
     async fn wait(&self, timeout: Option<Duration>) {
         self.settle_all().await;
-        if self.done.borrow().is_empty() {
+        // A FIN that came in the last turns may have been answered at once.
+        if self.done.borrow().is_empty() && !self.teller.borrow().has_answers() {
             match timeout {
                 Some(Duration::ZERO) => return,
                 // That the time is over says nothing that the loop does not see by itself.

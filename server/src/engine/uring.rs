@@ -207,6 +207,8 @@ impl Uring {
         let slot = &mut self.slots[index as usize];
         slot.fd = Some(fd);
         slot.account = self.teller.open(listener.index());
+        // What comes before it is asked for would stand before what the ledger says last.
+        slot.inlet.receive_singly(slot.account.is_some());
         Token(index)
     }
 
@@ -377,6 +379,10 @@ impl Proactor for Uring {
 
     fn part(&mut self, token: Token) -> u32 {
         let slot = &mut self.slots[token.index()];
+        assert!(
+            slot.account.is_none() || !slot.inlet.has_early(),
+            "bytes that are not owed lie before the last ones"
+        );
         let line = slot.account.as_mut().and_then(|account| self.teller.part(account));
         line.map_or(0, |line| slot.bytes.end(line))
     }

@@ -88,7 +88,7 @@ impl Port {
 
     /// The wake was taken out; from here on the next one counts again.
     pub(super) fn seen_wake(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.woken.swap(false, Ordering::AcqRel);
     }
 }
 

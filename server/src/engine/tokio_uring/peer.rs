@@ -175,14 +175,16 @@ impl Peer {
     }
 
     /// The peer's FIN was received: what it means, once the ledger has said so.
-    async fn peer_fin(&self, teller: &RefCell<Teller>) -> Event {
+    async fn peer_fin(&self, shared: &Shared) -> Event {
         let is_withheld = {
             let mut account = self.account.borrow_mut();
-            account.as_mut().is_some_and(|account| teller.borrow_mut().fin(account, self.token.0))
+            account.as_mut().is_some_and(|account| shared.teller.borrow_mut().fin(account, self.token.0))
         };
         if !is_withheld {
             return Event::PeerFin { owed: 0 };
         }
+        // Whatever was answered at once, the loop may be waiting.
+        shared.bell.news.notify_one();
         loop {
             if self.cancelled.get() {
                 return Event::Failed { op: OpKind::Recv, fault: Fault::Cancelled };
@@ -204,7 +206,7 @@ impl Peer {
         next(&self.send, &self.send_asked, &self.closing).await
     }
 
-    async fn receive(&self, recv: Recv, teller: &RefCell<Teller>) -> Event {
+    async fn receive(&self, recv: Recv, shared: &Shared) -> Event {
         let room = match recv {
             Recv::Keep(max) => max.min(self.room.get()),
             Recv::Discard => ROOM_MIN,
@@ -215,7 +217,7 @@ impl Peer {
         match result {
             // Ours, and not the peer's.
             Ok(0) if self.cancelled.get() => failed(Fault::Cancelled),
-            Ok(0) => self.peer_fin(teller).await,
+            Ok(0) => self.peer_fin(shared).await,
             Ok(taken) => {
                 let is_kept = matches!(recv, Recv::Keep(_)) && !self.discarding.get();
                 let owed = if is_kept { self.keep(buffer.into_inner(), room) } else { taken };
@@ -280,7 +282,7 @@ async fn next<T: Copy>(asked: &Cell<Option<T>>, news: &Notify, closing: &Cell<bo
 pub(super) async fn serve(peer: Rc<Peer>, shared: Rc<Shared>) {
     let receiving = async {
         while let Some(recv) = peer.next_recv().await {
-            let event = peer.receive(recv, &shared.teller).await;
+            let event = peer.receive(recv, &shared).await;
             peer.recv.set(None);
             shared.push(Completion::Event(peer.token, event));
         }

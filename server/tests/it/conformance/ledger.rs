@@ -14,7 +14,8 @@ use finwait_server::metrics::Tally;
 use socket2::SockRef;
 
 use crate::support::{
-    LIMIT, Running, Scratch, clock, config, engines, outcomes, shows, wait_until, wait_until_still,
+    LIMIT, Program, Running, Scratch, clock, config, engines, outcomes, programs, shows, wait_until,
+    wait_until_still,
 };
 
 engines!(
@@ -31,7 +32,9 @@ engines!(
     crowds_on_two_workers,
     an_echo_beside_it,
     a_file_goes_on_after_the_end,
+    a_fin_behind_a_claim_is_answered_at_once,
 );
+programs!(a_flood_across_a_drain_ends_with_the_reply);
 
 fn totals_add_up(engine: EngineKind) {
     let server = start(engine);
@@ -321,6 +324,61 @@ fn a_file_goes_on_after_the_end(engine: EngineKind) {
     let third = Client::connect(&server).exchange("a\n", 1, 3);
     assert_eq!((third.status.as_str(), third.grand_total), ("ok", 4));
     server.end();
+}
+
+/// The FIN comes when the engine has nothing else to do, and there is no disk to wait for.
+fn a_fin_behind_a_claim_is_answered_at_once(engine: EngineKind) {
+    const ROUNDS: u32 = 20;
+    // An engine that is not woken finds the answer with its next deadline, an eighth of a second later.
+    const ALL_MAX: Duration = Duration::from_millis(500);
+    let server = start(engine);
+    let mut waited = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let mut client = Client::connect(&server);
+        client.send("a\n");
+        client.hear("a\n");
+        client.claim(1, round.into());
+        let received = u64::from(round + 1) * (2 + claim(1, 0).len() as u64);
+        wait_until("the claim is there", || server.tally().bytes_received == received);
+        let began = clock();
+        client.fin();
+        Reply::parse(&client.read_to_eof());
+        waited += began.elapsed();
+    }
+    assert!(waited < ALL_MAX, "{ROUNDS} FINs were answered in {waited:?}");
+    server.end();
+}
+
+/// A client that was faster than the window allows: what the server has of it beyond that is not owed, and stands in
+/// nobody's way.
+fn a_flood_across_a_drain_ends_with_the_reply(engine: EngineKind) {
+    for _ in 0..5 {
+        let args = ["--ledger", "127.0.0.1:0", "--window", "64KiB", "--drain-grace", "0s"];
+        let program = Program::start(engine, &args);
+        let stream = TcpStream::connect(program.addrs()[1]).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut client = Client(stream);
+        client.send("a\n");
+        client.hear("a\n");
+        program.stop();
+        client.0.set_nonblocking(true).unwrap();
+        let lines = "line\n".repeat(10_000);
+        while client.0.write(lines.as_bytes()).is_ok() {}
+        client.0.set_nonblocking(false).unwrap();
+        program.signal("TERM");
+        program.go_on();
+        let heard = client.read_to_eof();
+        let (echo, _) = heard.rsplit_once("!disconnect status=").expect("a reply before the FIN");
+        assert_eq!(Reply::parse(&heard[echo.len()..]).status, "draining");
+        assert!(
+            echo.bytes().zip("line\n".bytes().cycle()).all(|(byte, sent)| byte == sent),
+            "the echo is another one"
+        );
+        client.fin();
+        drop(client);
+        let ended = program.ended();
+        assert_eq!((ended.code, ended.tally.accepted), (Some(0), 1));
+    }
 }
 
 fn start(engine: EngineKind) -> Running {
