@@ -153,7 +153,7 @@ pub struct Ledger {
     /// What chance begins with; twice the same on one ledger is a duplicate [default: by chance].
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
     pub seed: Option<u64>,
-    /// Append every connection to a file, as lines of JSON, and first repeat and count what is in it.
+    /// Append every session to a file, as lines of JSON; what is in it counts, and what it left open is repeated.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
     /// Threads of the generator [default: half of the processors].
@@ -162,19 +162,19 @@ pub struct Ledger {
 }
 
 const LEDGER_HELP: &str = "\
-Each session sends a transaction and waits for its echo. When all are open it sends the others without
-waiting in between, and its claim and its FIN right behind them; then it reads the echo, the reply and the
-server's FIN. Every byte is verified.
+Each session sends a transaction and waits for its echo. When all are open it sends the others without waiting in \
+between, and its claim and its FIN right behind them; then it reads the echo, the reply and the server's FIN. Every \
+byte is verified.
 
-With O the totals of sessions that were told `ok` or `duplicate`, each once, and U those of sessions that may
-have been added and saw no reply, the grand total must have grown by O at least and O + U at most. It is asked
-for by sessions with a total of 0: before the crowd, behind it, and once more when those without a reply were
-repeated (--tries), where U is 0 and the growth exactly O. Whoever else adds to the ledger meanwhile is in it.
+With O the totals of sessions that were told `ok` or `duplicate`, each once, and U those of sessions that may have been \
+added and saw no reply, the grand total must have grown by O at least and O + U at most. It is asked for by sessions \
+with a total of 0: before the crowd, behind it, and once more when those without a reply were repeated (--tries), where \
+U is 0 and the growth exactly O. Nobody else may add to the ledger meanwhile.
 
 The report shows shutdown latency with the reply in it: from SHUT_WR to the FIN behind the reply.
 
-With --history the books of all runs are one: what earlier runs left open is repeated, and the growth counts
-from the first of them. A run whose server is killed leaves the file whole, and itself ends with 1.
+With --history the books of all runs are one: what earlier runs left open is repeated, and the growth counts from the \
+first of them. A run whose server is killed leaves the file whole, and itself ends with 1.
 
 Examples:
   finwait-loadgen ledger 127.0.0.1:7009 -c 10k -n 100
