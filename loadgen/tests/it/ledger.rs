@@ -218,6 +218,22 @@ fn a_history_is_checked_over_the_lives_of_its_servers() {
     is_no_history(&target, Path::new(history));
 }
 
+/// What an earlier run left in the dark may be in the books, and is called a duplicate rightly.
+#[test]
+fn a_history_knows_what_was_left_in_the_dark() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("history.jsonl");
+    let history = history.to_str().unwrap();
+    let mute = Ledger::start(Wrong::Mute);
+    let left = judge(&mute, &["--tries", "0", "--history", history]);
+    assert!(left.count("/ledger/sums/unseen") > 0, "{}", left.explained());
+    let ledger = Ledger::on(([127, 0, 0, 1], 0).into(), Wrong::Nowhere, 2, mute.books());
+    let judged = Judged::run(&["ledger", ledger.target(), "-c", "0", "--history", history]);
+    assert_eq!(judged.code, Some(0), "{}", judged.explained());
+    assert_eq!(moment(&judged, "start")["sums"], *left.at("/ledger/sums"));
+    assert_eq!(moment(&judged, "settled")["grown"], 1200);
+}
+
 /// A file that is something else is left alone.
 #[track_caller]
 fn is_no_history(target: &str, path: &Path) {
