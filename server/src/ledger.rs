@@ -30,7 +30,7 @@ pub use reply::ReplyLine;
 use reply::{Boot, Reply, Status};
 use session::{AtFin, Claim};
 use store::{Open, OpenError, open_file};
-pub use teller::{Account, Branch, Teller};
+pub use teller::{Account, Branch, Fin, Teller};
 
 /// The ledger, shared by all workers. When the last of its handles and desks is dropped everything that was handed in is
 /// answered, and the file is closed.

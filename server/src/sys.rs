@@ -336,3 +336,10 @@ pub fn is_empty(socket: SockRef<'_>) -> bool {
     let peeked = socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
+
+/// Whether the connection is still one. A RST that a send was told of reads as EOF from then on; but there is no peer any
+/// more (getpeername(2), ENOTCONN).
+#[must_use]
+pub fn has_peer(socket: SockRef<'_>) -> bool {
+    socket.peer_addr().is_ok()
+}

@@ -20,7 +20,7 @@ use socket2::SockRef;
 use self::blocks::{Blocks, Pool, RECV_MAX};
 use self::door::Door;
 use crate::conn::{Event, Fault, Op, OpKind};
-use crate::ledger::{Account, Answer, Branch, Teller};
+use crate::ledger::{Account, Answer, Branch, Fin, Teller};
 use crate::listener::Source;
 use crate::policy;
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
@@ -406,11 +406,16 @@ impl Peer {
         }
         match result {
             Ok(0) => {
-                if self.account.as_mut().is_some_and(|account| teller.fin(account, token.0)) {
-                    return None;
-                }
+                let has_peer = || sys::has_peer(SockRef::from(&self.stream));
+                let fin =
+                    self.account.as_mut().map_or(Fin::Bare, |account| teller.fin(account, token.0, has_peer));
+                let event = match fin {
+                    Fin::Bare => Event::PeerFin { owed: 0 },
+                    Fin::Reset => Event::Failed { op: OpKind::Recv, fault: Fault::Reset },
+                    Fin::Withheld => return None,
+                };
                 self.recv = None;
-                Some(Event::PeerFin { owed: 0 })
+                Some(event)
             }
             Ok(_) => {
                 self.recv = None;

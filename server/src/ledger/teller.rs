@@ -27,6 +27,17 @@ pub struct Teller {
     has_answers: bool,
 }
 
+/// What becomes of a client's FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fin {
+    /// Nothing is owed for it.
+    Bare,
+    /// It is withheld until it is answered, which is heard from [`Teller::answers`].
+    Withheld,
+    /// It was none, but a RST whose report has gone to somebody else: nothing is counted.
+    Reset,
+}
+
 /// One connection of the ledger.
 #[derive(Debug, Default)]
 pub struct Account {
@@ -59,13 +70,16 @@ impl Teller {
         self.listeners.contains(&listener).then(Box::default)
     }
 
-    /// The client's FIN was received. Whether it is to be withheld until it is answered, which is then heard from
-    /// [`Teller::answers`]; otherwise nothing is owed for it.
+    /// The client's FIN was received, or what looks like one: `has_peer` says whether the connection still stands.
     #[must_use]
-    pub fn fin(&mut self, account: &mut Account, token: u32) -> bool {
+    pub fn fin(&mut self, account: &mut Account, token: u32, has_peer: impl FnOnce() -> bool) -> Fin {
         let Some((desk, _)) = self.counter.as_mut().filter(|_| account.stage == Stage::Open) else {
-            return false;
+            return Fin::Bare;
         };
+        if !has_peer() {
+            account.stage = Stage::Over;
+            return Fin::Reset;
+        }
         self.claims = self.claims.wrapping_add(1);
         account.stage = Stage::Awaiting(self.claims);
         desk.submit(
@@ -74,7 +88,7 @@ impl Teller {
             account.session.seen(),
         );
         self.has_answers = true;
-        true
+        Fin::Withheld
     }
 
     /// We end the connection: what is said to that.

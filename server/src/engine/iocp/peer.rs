@@ -5,15 +5,17 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use socket2::SockRef;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::bytes::{Bytes, Pool, RECV_MAX};
 use super::overlap::Overlap;
 use super::socket::{self, Accepted, Started};
 use crate::conn::{Event, Fault, OpKind};
-use crate::ledger::{Account, Answer, Teller};
+use crate::ledger::{Account, Answer, Fin, Teller};
 use crate::policy::{self, Cause};
 use crate::proactor::Token;
+use crate::sys;
 
 /// What the loop wants to receive.
 #[derive(Clone, Copy)]
@@ -186,10 +188,17 @@ impl Peer {
         match self.read(want, pool) {
             Ok((0, _)) => {
                 self.end = Some(End::Fin);
-                if self.account.as_mut().is_some_and(|account| teller.fin(account, token.0)) {
-                    return None;
+                let has_peer = || sys::has_peer(SockRef::from(&*self.socket));
+                match self
+                    .account
+                    .as_mut()
+                    .map_or(Fin::Bare, |account| teller.fin(account, token.0, has_peer))
+                {
+                    Fin::Bare => {}
+                    Fin::Reset => self.end = Some(End::Failed(Fault::Reset)),
+                    Fin::Withheld => return None,
                 }
-                Some(self.ended(End::Fin.event()))
+                self.end.map(|end| self.ended(end.event()))
             }
             Ok((taken, owed)) => {
                 self.look();

@@ -14,7 +14,7 @@ use tokio_uring::net::TcpStream;
 
 use super::Shared;
 use crate::conn::{Event, Fault, OpKind};
-use crate::ledger::{Account, Answer, ReplyLine, Teller};
+use crate::ledger::{Account, Answer, Fin, ReplyLine, Teller};
 use crate::policy;
 use crate::proactor::{Completion, Token};
 use crate::sys;
@@ -176,12 +176,16 @@ impl Peer {
 
     /// The peer's FIN was received: what it means, once the ledger has said so.
     async fn peer_fin(&self, shared: &Shared) -> Event {
-        let is_withheld = {
-            let mut account = self.account.borrow_mut();
-            account.as_mut().is_some_and(|account| shared.teller.borrow_mut().fin(account, self.token.0))
-        };
-        if !is_withheld {
-            return Event::PeerFin { owed: 0 };
+        let has_peer = || sys::has_peer(SockRef::from(&sys::borrowed(&self.stream)));
+        let fin = self
+            .account
+            .borrow_mut()
+            .as_mut()
+            .map_or(Fin::Bare, |account| shared.teller.borrow_mut().fin(account, self.token.0, has_peer));
+        match fin {
+            Fin::Bare => return Event::PeerFin { owed: 0 },
+            Fin::Reset => return Event::Failed { op: OpKind::Recv, fault: Fault::Reset },
+            Fin::Withheld => {}
         }
         // Whatever was answered at once, the loop may be waiting.
         shared.bell.news.notify_one();

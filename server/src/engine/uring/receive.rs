@@ -9,12 +9,14 @@ use std::os::fd::AsRawFd;
 
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
+use socket2::SockRef;
 
 use super::pool::{GROUP, POOL_BYTES};
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Fin};
 use crate::proactor::Token;
+use crate::sys;
 
 /// The most bytes thrown away with one receive.
 pub(super) const DISCARD_MAX: u32 = 1 << 20;
@@ -121,11 +123,17 @@ impl Uring {
     /// The peer's FIN was received, and the bytes before it were handed over.
     fn peer_fin(&mut self, token: Token) {
         let slot = &mut self.slots[token.index()];
-        if slot.account.as_mut().is_some_and(|account| self.teller.fin(account, token.0)) {
-            return;
-        }
+        let fd = slot.fd.as_ref().expect("a receive on an open connection");
+        let has_peer = || sys::has_peer(SockRef::from(fd));
+        let fin =
+            slot.account.as_mut().map_or(Fin::Bare, |account| self.teller.fin(account, token.0, has_peer));
+        let event = match fin {
+            Fin::Bare => Event::PeerFin { owed: 0 },
+            Fin::Reset => Event::Failed { op: OpKind::Recv, fault: Fault::Reset },
+            Fin::Withheld => return,
+        };
         slot.inlet.asked = None;
-        self.event(token, Event::PeerFin { owed: 0 });
+        self.event(token, event);
     }
 
     pub(super) fn is_awaiting(&self, token: Token) -> bool {

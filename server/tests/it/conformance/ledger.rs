@@ -24,6 +24,7 @@ engines!(
     what_does_not_hold_counts_nothing,
     the_server_closes_whatever_the_client_waits_for,
     resets_count_nothing_before_the_fin,
+    resets_that_a_send_is_told_of_count_nothing,
     resets_behind_the_fin_count_once,
     drained_clients_are_told_so,
     fins_that_cross_a_drain_are_answered_once,
@@ -131,6 +132,25 @@ fn resets_count_nothing_before_the_fin(engine: EngineKind) {
     wait_until("all have ended", || server.tally().ended() == ROUNDS);
     let counted_max = if shows("resets_count_nothing_before_the_fin", engine) { 0 } else { ROUNDS };
     assert!(grand_total(&server) <= counted_max, "{} are counted", grand_total(&server));
+    server.end();
+}
+
+/// The echo is under way when the RST comes: a send may be told of it, and what the receive is told then is an EOF.
+fn resets_that_a_send_is_told_of_count_nothing(engine: EngineKind) {
+    const ROUNDS: u64 = 300;
+    const LINES: usize = 100;
+    let server = start(engine);
+    let lines = format!("{}\n", "x".repeat(63)).repeat(LINES);
+    let told = shows("resets_that_a_send_is_told_of_count_nothing", engine);
+    for round in 0..ROUNDS {
+        let mut client = Client::connect(&server);
+        client.send(&(lines.clone() + &claim(LINES as u64, round.into())));
+        client.reset();
+        // One at a time: among others its bytes and its RST would be found together.
+        wait_until("it has ended", || !told || server.tally().ended() == round + 1);
+    }
+    wait_until_still(|| server.tally().ended());
+    assert_eq!(grand_total(&server), 0);
     server.end();
 }
 
