@@ -102,6 +102,14 @@ start() {
     port=${BASH_REMATCH[1]}
 }
 
+# hear_ledger: the port of a server's ledger, which it says behind its echo's, as `$ledger_port`.
+hear_ledger() {
+    local line
+    read -r -t "$SAYS_MAX_S" line <&"$said" || fail 'it said nothing of the ledger'
+    [[ $line =~ \"addr\":\"127\.0\.0\.1:([0-9]+)\".*\"protocol\":\"ledger\" ]] || fail "no ledger in: $line"
+    ledger_port=${BASH_REMATCH[1]}
+}
+
 # inject SYSCALL WHAT: fills the array `injecting` with the wrapper that lets SYSCALL go wrong. The tracer is a
 # grandchild (-D), so that the pid we signal and wait for is the server's own.
 inject() {
