@@ -4,8 +4,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 pub mod cost;
+pub mod floor;
 pub mod machine;
 pub mod pairs;
+pub mod peers;
 pub mod platform;
 pub mod server;
 pub mod spread;

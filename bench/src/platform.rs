@@ -1,17 +1,19 @@
 //! The few things that only Linux has a name for; elsewhere a comparison says so and ends.
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{children_cpu, pin_to, socket_from, start_connect};
+pub use elsewhere::{children_cpu, pin_to, socket_from, start_connect, wait_readable};
 #[cfg(target_os = "linux")]
-pub use linux::{children_cpu, pin_to, socket_from, start_connect};
+pub use linux::{children_cpu, pin_to, socket_from, start_connect, wait_readable};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
-    use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sched::{CpuSet, sched_setaffinity};
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
@@ -61,12 +63,26 @@ mod linux {
             Ok(()) | Err(_) => Ok(socket.into()),
         }
     }
+
+    /// Sleeps in poll(2) until somebody waits to be accepted, or `conn` has something to read or has failed. True when
+    /// it was the listener, whatever there is at `conn`.
+    ///
+    /// # Errors
+    /// As poll.
+    pub fn wait_readable(listener: &TcpListener, conn: Option<&TcpStream>) -> io::Result<bool> {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = [readable(listener.as_fd()), readable(conn.map_or(listener.as_fd(), AsFd::as_fd))];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(error) if error != Errno::EINTR => Err(error.into()),
+            Ok(_) | Err(_) => Ok(fds[0].any().unwrap_or(true)),
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::io;
-    use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
     use std::time::Duration;
 
     use socket2::Socket;
@@ -100,6 +116,14 @@ mod elsewhere {
     /// # Errors
     /// Always.
     pub fn start_connect(_socket: Socket, _target: SocketAddrV4) -> io::Result<TcpStream> {
+        Err(unsupported())
+    }
+
+    /// Sleeps until there is something to do.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn wait_readable(_listener: &TcpListener, _conn: Option<&TcpStream>) -> io::Result<bool> {
         Err(unsupported())
     }
 

@@ -1,0 +1,52 @@
+//! The program: the servers that finwait is measured beside, and the floor under all of them.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use finwait_bench::floor;
+use finwait_bench::peers::{self, Failure};
+use finwait_loadgen::{config::Thaw, freeze};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Finwait beside other servers.
+#[derive(Parser)]
+#[command(name = "finwait-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one of the servers until it is killed; its first line is `listening on ADDR:PORT`.
+    Peer(peers::Args),
+    /// Run what the kernel alone costs for the same work, likewise.
+    Floor(floor::Args),
+    /// Continues a stopped process when its standard input ends, as the generator's library starts it.
+    #[command(hide = true)]
+    Thaw(Thaw),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Peer(args) => ended(peers::run(args)),
+        Command::Floor(args) => ended(floor::run(&args)),
+        Command::Thaw(thaw) => freeze::thaw(thaw.pid.get(), thaw.after),
+    }
+}
+
+fn ended(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => fail(USAGE, &why),
+        Err(Failure::Failed(why)) => fail(FAILED, &why),
+    }
+}
+
+fn fail(code: u8, why: &impl Display) -> ExitCode {
+    eprintln!("finwait-bench: {why}");
+    ExitCode::from(code)
+}

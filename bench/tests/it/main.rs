@@ -1,0 +1,1 @@
+//! Every server that finwait is measured beside echoes to the end, as finwait does.
