@@ -1,51 +1,52 @@
-//! What a round of churn cost: connections, time, and the CPU of server, client and everyone else.
+//! What a round cost: messages or connections, time, and the CPU of server, client and everyone else.
 
 use std::io;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::machine::Usage;
-use crate::server::{Cpu, Server};
+use crate::server::Server;
 
 /// One round of one side.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
-    /// Connections that ended as they should.
-    pub conns: u64,
+    /// Messages that came back, or connections that ended as they should.
+    pub units: u64,
     /// From the first connect to the last end.
+    #[serde(rename = "elapsed_ns", serialize_with = "nanos")]
     pub elapsed: Duration,
     /// CPU time of the server.
+    #[serde(rename = "server_cpu_ns", serialize_with = "nanos")]
     pub server_cpu: Duration,
     /// CPU time of the client.
+    #[serde(rename = "client_cpu_ns", serialize_with = "nanos")]
     pub client_cpu: Duration,
     /// CPU time of everything else on this machine.
+    #[serde(rename = "others_cpu_ns", serialize_with = "nanos")]
     pub others_cpu: Duration,
     /// CPU time that the host gave to other guests instead.
+    #[serde(rename = "steal_ns", serialize_with = "nanos")]
     pub steal: Duration,
 }
 
 impl Cost {
-    /// Connections per second.
+    /// Units per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
-        self.conns as f64 / self.elapsed.as_secs_f64()
+        self.units as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Connections per CPU-second of the server.
+    /// Units per CPU-second of the server.
     #[must_use]
     pub fn per_server_cpu_second(&self) -> f64 {
-        self.conns as f64 / self.server_cpu.as_secs_f64()
+        self.units as f64 / self.server_cpu.as_secs_f64()
     }
 
-    /// Connections per CPU-second of server and client together.
+    /// Microseconds of `cpu` for each unit.
     #[must_use]
-    pub fn per_cpu_second_of_both(&self) -> f64 {
-        self.conns as f64 / (self.server_cpu + self.client_cpu).as_secs_f64()
-    }
-
-    /// Microseconds of `cpu` for each connection.
-    #[must_use]
-    pub fn us_per_conn(&self, cpu: Duration) -> f64 {
-        cpu.as_secs_f64() * 1e6 / self.conns as f64
+    pub fn us_per_unit(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.units as f64
     }
 
     /// `cpu` as percent of one CPU over the round.
@@ -53,6 +54,11 @@ impl Cost {
     pub fn percent(&self, cpu: Duration) -> f64 {
         100.0 * cpu.as_secs_f64() / self.elapsed.as_secs_f64()
     }
+}
+
+/// Times in JSON are integers.
+fn nanos<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl AsRef<Self> for Cost {
@@ -67,7 +73,7 @@ pub struct Meter<'a> {
     client: fn() -> io::Result<Duration>,
     machine_before: Usage,
     client_before: Duration,
-    server_before: Cpu,
+    server_before: Duration,
 }
 
 impl<'a> Meter<'a> {
@@ -80,26 +86,22 @@ impl<'a> Meter<'a> {
         Ok(Self { server, client, machine_before, client_before, server_before: server.cpu()? })
     }
 
-    /// Reads everything again: the cost of `conns` connections in `elapsed`. `name` is the side's, for a warning.
+    /// Reads everything again: the cost of `units` in `elapsed`.
     ///
     /// # Errors
     /// When something cannot be read.
-    pub fn stop(self, name: &str, conns: u64, elapsed: Duration) -> io::Result<Cost> {
-        let server = self.server.cpu()?.since(&self.server_before);
+    pub fn stop(self, units: u64, elapsed: Duration) -> io::Result<Cost> {
+        let server_cpu = self.server.cpu()?.saturating_sub(self.server_before);
         let (machine, client) = (Usage::now()?, (self.client)()?);
-        if server.threads_ended > 0 {
-            let ended = server.threads_ended;
-            eprintln!("{name}: {ended} threads ended in this round, and their CPU time is missing");
-        }
         let client_cpu = client.saturating_sub(self.client_before);
         let busy = machine.busy.saturating_sub(self.machine_before.busy);
         Ok(Cost {
-            conns,
+            units,
             elapsed,
-            server_cpu: server.cpu,
+            server_cpu,
             client_cpu,
             // Ticks are coarser than nanoseconds: on a quiet machine the difference may fall below 0.
-            others_cpu: busy.saturating_sub(server.cpu + client_cpu),
+            others_cpu: busy.saturating_sub(server_cpu + client_cpu),
             steal: machine.steal.saturating_sub(self.machine_before.steal),
         })
     }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+pub mod compare;
 pub mod cost;
 pub mod floor;
 pub mod machine;

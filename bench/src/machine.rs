@@ -37,6 +37,30 @@ impl Usage {
     }
 }
 
+/// What the kernel keeps of a connection in TIME_WAIT.
+const TIME_WAIT_BYTES: u64 = 256;
+
+/// Bytes of memory that the kernel has for itself and cannot give back at will (sockets, files, what waits on them),
+/// without connections in TIME_WAIT: those are of an earlier crowd, and go when their minute is over.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn slab_of_the_living() -> io::Result<u64> {
+    let sockets = fs::read_to_string("/proc/net/sockstat")?;
+    let mut words = sockets.split_whitespace().skip_while(|&word| word != "tw").skip(1);
+    let waiting: u64 =
+        words.next().and_then(|word| word.parse().ok()).ok_or_else(|| io::Error::other("no tw"))?;
+    let slab = kibibytes(&fs::read_to_string("/proc/meminfo")?, "SUnreclaim:")?;
+    Ok(slab.saturating_sub(waiting * TIME_WAIT_BYTES))
+}
+
+/// The bytes in the line `name   123 kB` of a file in /proc.
+pub(crate) fn kibibytes(text: &str, name: &str) -> io::Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    number.map(|number| number << 10).ok_or_else(|| io::Error::other(format!("no {name} in kB")))
+}
+
 /// Waits until a look at the machine, with nothing of ours running, finds it quiet.
 ///
 /// # Errors

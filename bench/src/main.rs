@@ -1,11 +1,11 @@
-//! The program: the servers that finwait is measured beside, and the floor under all of them.
+//! The program: the comparison, the servers that finwait is measured beside, and the floor under all of them.
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use finwait_bench::floor;
 use finwait_bench::peers::{self, Failure};
+use finwait_bench::{compare, floor};
 use finwait_loadgen::{config::Thaw, freeze};
 
 const FAILED: u8 = 1;
@@ -21,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure our engines beside others, each on one core, the load on the other.
+    Compare(compare::Args),
     /// Run one of the servers until it is killed; its first line is `listening on ADDR:PORT`.
     Peer(peers::Args),
     /// Run what the kernel alone costs for the same work, likewise.
@@ -32,6 +34,12 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Compare(args) => match compare::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            // The report has said which goal was missed.
+            Ok(false) => ExitCode::from(FAILED),
+            Err(why) => fail(FAILED, &why),
+        },
         Command::Peer(args) => ended(peers::run(args)),
         Command::Floor(args) => ended(floor::run(&args)),
         Command::Thaw(thaw) => freeze::thaw(thaw.pid.get(), thaw.after),

@@ -1,9 +1,11 @@
 //! The few things that only Linux has a name for; elsewhere a comparison says so and ends.
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{children_cpu, pin_to, socket_from, start_connect, wait_readable};
+pub use elsewhere::{
+    children_cpu, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
+};
 #[cfg(target_os = "linux")]
-pub use linux::{children_cpu, pin_to, socket_from, start_connect, wait_readable};
+pub use linux::{children_cpu, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -18,6 +20,7 @@ mod linux {
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
     use nix::sys::time::TimeVal;
+    use nix::time::{ClockId, clock_getcpuclockid};
     use nix::unistd::Pid;
     use socket2::{Domain, Protocol, Socket, Type};
 
@@ -39,6 +42,24 @@ mod linux {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
         let duration = |time: TimeVal| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1_000);
         Ok(duration(usage.user_time()) + duration(usage.system_time()))
+    }
+
+    /// The CPU time of the process `pid`, 0 for this one, with all of its threads: also those that have ended, and
+    /// the kernel's workers of a ring.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn process_cpu(pid: u32) -> io::Result<Duration> {
+        let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
+        Ok(clock_getcpuclockid(pid)?.now()?.into())
+    }
+
+    /// The CPU time of the calling thread.
+    ///
+    /// # Errors
+    /// As clock_gettime.
+    pub fn thread_cpu() -> io::Result<Duration> {
+        Ok(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?.into())
     }
 
     /// A socket that does not block and will connect from `source`.
@@ -100,6 +121,22 @@ mod elsewhere {
     /// # Errors
     /// Always.
     pub fn children_cpu() -> io::Result<Duration> {
+        Err(unsupported())
+    }
+
+    /// The CPU time of a process.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn process_cpu(_pid: u32) -> io::Result<Duration> {
+        Err(unsupported())
+    }
+
+    /// The CPU time of the calling thread.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn thread_cpu() -> io::Result<Duration> {
         Err(unsupported())
     }
 

@@ -1,6 +1,5 @@
-//! A server as a child process, and the CPU time that all of its threads have used.
+//! A server as a child process, and what it uses: CPU time and memory.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -8,7 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
-use crate::platform;
+use crate::peers::cpu;
+use crate::{machine, platform};
 
 /// How long a server may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ pub struct Server {
     pub port: u16,
     child: Child,
     /// Held open: a server that prints later must not meet a closed pipe.
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -48,7 +48,7 @@ impl Server {
             Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped");
         match first_line(stdout) {
-            Ok((port, stdout)) => Ok(Self { port, child, _stdout: stdout }),
+            Ok((port, stdout)) => Ok(Self { port, child, stdout }),
             Err(error) => {
                 // It may have ended by itself; then there is nothing to kill, only to reap.
                 let _ = child.kill();
@@ -58,12 +58,40 @@ impl Server {
         }
     }
 
-    /// The CPU time of each of its threads so far.
+    /// The port in its second line, where it listens twice: `listening on ADDR:PORT for the ledger`.
     ///
     /// # Errors
-    /// As [`Cpu::of`].
-    pub fn cpu(&self) -> io::Result<Cpu> {
-        Cpu::of(&self.child.id().to_string())
+    /// When that is not what it says.
+    pub fn second_port(&mut self) -> io::Result<u16> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        port_in(&line)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The CPU time that it has used so far, with all of its threads and descendants.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let pid = self.pid();
+        // To look for descendants among all processes takes milliseconds.
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        if children.is_empty() { platform::process_cpu(pid) } else { cpu::of_tree(pid) }
+    }
+
+    /// Bytes of memory that it has resident.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        machine::kibibytes(&status, "VmRSS:")
     }
 }
 
@@ -87,56 +115,11 @@ fn first_line(stdout: ChildStdout) -> io::Result<(u16, BufReader<ChildStdout>)> 
     });
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not say where it listens");
     let (line, stdout) = receiver.recv_timeout(START_MAX).map_err(late)??;
-    let port =
-        line.trim_end().strip_prefix("listening on ").and_then(|addr| addr.rsplit(':').next()?.parse().ok());
-    let wrong = || io::Error::other(format!("its first line is {line:?}, not `listening on ADDR:PORT`"));
-    Ok((port.ok_or_else(wrong)?, stdout))
+    Ok((port_in(&line)?, stdout))
 }
 
-/// The CPU time of this process so far, of those threads that have not ended.
-///
-/// # Errors
-/// As [`Cpu::of`].
-pub fn own_cpu() -> io::Result<Duration> {
-    Ok(Duration::from_nanos(Cpu::of("self")?.0.values().sum()))
-}
-
-/// Nanoseconds on a CPU, by thread.
-pub struct Cpu(BTreeMap<String, u64>);
-
-/// What was used between two readings.
-pub struct Spent {
-    /// By all threads.
-    pub cpu: Duration,
-    /// Threads that ended in between and took their time with them: then `cpu` is too low.
-    pub threads_ended: usize,
-}
-
-impl Cpu {
-    /// Of the process `pid`, or `self`. A ring's kernel workers are threads of the process and are counted; what
-    /// the kernel does for it in another's time slice is not, as nowhere.
-    ///
-    /// # Errors
-    /// When there is no such process, or its files read otherwise than expected.
-    pub fn of(pid: &str) -> io::Result<Self> {
-        let mut threads = BTreeMap::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let entry = entry?;
-            // A thread may end between the listing and the reading.
-            let Ok(schedstat) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
-            let ns = schedstat.split_whitespace().next().and_then(|field| field.parse().ok());
-            let wrong = || io::Error::other(format!("schedstat reads {schedstat:?}"));
-            threads.insert(entry.file_name().to_string_lossy().into_owned(), ns.ok_or_else(wrong)?);
-        }
-        Ok(Self(threads))
-    }
-
-    /// What was used since an earlier reading.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Spent {
-        let spent = |thread, ns: u64| ns.saturating_sub(before.0.get(thread).copied().unwrap_or_default());
-        let ns = self.0.iter().map(|(thread, ns)| spent(thread, *ns)).sum();
-        let threads_ended = before.0.keys().filter(|thread| !self.0.contains_key(*thread)).count();
-        Spent { cpu: Duration::from_nanos(ns), threads_ended }
-    }
+fn port_in(line: &str) -> io::Result<u16> {
+    let addr = line.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next());
+    let port = addr.and_then(|addr| addr.rsplit(':').next()?.parse().ok());
+    port.ok_or_else(|| io::Error::other(format!("it says {line:?}, not `listening on ADDR:PORT`")))
 }

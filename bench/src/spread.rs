@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// The quartiles and the extremes of a sample: a median alone hides whether two samples overlap.
 ///
 /// ```
@@ -12,7 +14,7 @@ use std::fmt;
 /// assert_eq!((spread.lower, spread.upper), (1.75, 3.25));
 /// assert_eq!(Spread::of(&[7.0]).upper, 7.0);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// The smallest value.
     pub min: f64,

@@ -41,7 +41,7 @@ impl Client {
             format!("{} ({}): {what}\n{}", self.name(), output.status, stderr.trim_end())
         };
         let (conns, elapsed) = outcome(&output).map_err(wrong)?;
-        Ok(meter.stop(self.name(), conns, elapsed)?)
+        Ok(meter.stop(conns, elapsed)?)
     }
 
     fn command(&self, port: u16, time: Duration) -> Command {

@@ -56,7 +56,7 @@ fn ratios(pairs: &[Pair<Cost>]) -> [Spread; 2] {
 
 /// Microseconds of the client's CPU for each connection.
 pub(crate) fn client_us(cost: &Cost) -> f64 {
-    cost.us_per_conn(cost.client_cpu)
+    cost.us_per_unit(cost.client_cpu)
 }
 
 fn print_side<'a>(side: &str, name: &str, costs: impl Iterator<Item = &'a Cost> + Clone) {
@@ -67,7 +67,7 @@ fn print_side<'a>(side: &str, name: &str, costs: impl Iterator<Item = &'a Cost> 
         median(Cost::per_second),
         median(client_us),
         median(|cost| cost.percent(cost.client_cpu)),
-        median(|cost| cost.us_per_conn(cost.server_cpu)),
+        median(|cost| cost.us_per_unit(cost.server_cpu)),
         median(|cost| cost.percent(cost.server_cpu)),
     );
 }

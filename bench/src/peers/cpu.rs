@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::platform::process_cpu;
+
 /// The unit of `/proc/PID/stat`, USER_HZ: 100 a second on every architecture that Rust has Linux for.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The CPU time of the process `pid` and of all that descend from it so far, with that of threads that ended, and of
 /// processes that ended and were waited for.
 ///
-/// The kernel counts live threads in nanoseconds, and what has ended in ticks of 10 ms only: where nothing ends this is
-/// exact, and elsewhere a round of two seconds is known to a percent. A process that ends between two of the looks that
-/// this takes is counted too low or twice; with hundreds of them a second, that is what a round is off by.
+/// The kernel counts living processes in nanoseconds, and those that have ended in ticks of 10 ms: where none ends this is
+/// exact, and elsewhere a round of a second is known to a percent.
 ///
 /// # Errors
 /// When there is no such process, or the files of the system read otherwise than expected.
@@ -21,7 +22,7 @@ pub fn of_tree(pid: u32) -> io::Result<Duration> {
     if !stats.contains_key(&pid) {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}")));
     }
-    tree(&stats, pid).into_iter().map(|pid| Ok(stats[&pid].ended_children + own(pid, &stats[&pid])?)).sum()
+    tree(&stats, pid).into_iter().map(|pid| Ok(stats[&pid].ended_children + process_cpu(pid)?)).sum()
 }
 
 /// The process `pid`, if there is one, and all that descend from it.
@@ -35,8 +36,6 @@ pub fn processes(pid: u32) -> io::Result<Vec<u32>> {
 
 struct Stat {
     parent: u32,
-    /// Of all threads, those that have ended too.
-    own: Duration,
     /// Of children that have ended and were waited for, with theirs.
     ended_children: Duration,
 }
@@ -50,21 +49,6 @@ fn tree(stats: &BTreeMap<u32, Stat>, root: u32) -> Vec<u32> {
         seen += 1;
     }
     tree
-}
-
-/// What the threads that live have used, or what all have used in ticks: the larger, since each leaves something out.
-fn own(pid: u32, stat: &Stat) -> io::Result<Duration> {
-    let mut live = Duration::ZERO;
-    // A process may end between the listing and the reading, and a thread likewise.
-    for entry in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten() {
-        let Ok(schedstat) = entry.and_then(|entry| fs::read_to_string(entry.path().join("schedstat"))) else {
-            continue;
-        };
-        let ns = schedstat.split_whitespace().next().and_then(|field| field.parse().ok());
-        let wrong = || io::Error::other(format!("schedstat reads {schedstat:?}"));
-        live += Duration::from_nanos(ns.ok_or_else(wrong)?);
-    }
-    Ok(live.max(stat.own))
 }
 
 fn stats() -> io::Result<BTreeMap<u32, Stat>> {
@@ -85,9 +69,5 @@ fn parse(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     // proc(5) counts from 1, and these begin with the third.
     let field = |number: usize| fields.get(number - 3)?.parse::<u32>().ok();
-    Some(Stat {
-        parent: field(4)?,
-        own: TICK * (field(14)? + field(15)?),
-        ended_children: TICK * (field(16)? + field(17)?),
-    })
+    Some(Stat { parent: field(4)?, ended_children: TICK * (field(16)? + field(17)?) })
 }

@@ -1,0 +1,128 @@
+//! Our engines beside what a user would take instead, in one run: each a process on one core, the load on another.
+//!
+//! ```text
+//!   a row:  start everyone -> is every ending right? -> saturation -> rounds back to back, at one offered rate
+//!   a set:  calibration, ours, calibration, theirs, calibration      (the next one the other way round)
+//! ```
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args as ClapArgs;
+
+use self::findings::Findings;
+use self::rows::Row;
+use self::runner::Runner;
+use crate::{Result, machine};
+
+mod calibration;
+mod entrant;
+pub mod findings;
+mod gate;
+mod load;
+mod memory;
+mod rounds;
+mod rows;
+mod runner;
+mod screen;
+mod svg;
+
+/// What the JSON's `schema` says.
+const SCHEMA: &str = "finwait-bench/1";
+/// Sets of rounds for each match: as many as a goal asks for, and for a first look.
+const PAIRS: usize = 15;
+const PAIRS_QUICK: usize = 5;
+/// The measured part of a round.
+const ROUND: Duration = Duration::from_millis(1_000);
+const ROUND_QUICK: Duration = Duration::from_millis(600);
+
+/// The comparison's command line.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// A first look in under five minutes: fewer rows, fewer and shorter rounds, no goals counted.
+    #[arg(long)]
+    quick: bool,
+    /// This row alone; may be given several times. `--only list` names them.
+    #[arg(long, value_name = "ROW")]
+    only: Vec<String>,
+    /// Sets of rounds for each ratio [default: 15, with --quick 5].
+    #[arg(long, value_name = "N")]
+    pairs: Option<usize>,
+    /// One more program in every row that has peers: its first line must be `listening on ADDR:PORT`.
+    #[arg(long, value_name = "PATH")]
+    external: Option<PathBuf>,
+    /// One more of this program's peers in every row that has peers: socat, haproxy, node, mio, tokio-uring ...
+    #[arg(long, value_name = "PEER")]
+    with: Vec<String>,
+    /// Print JSON: all that the screen shows, and every round.
+    #[arg(long)]
+    json: bool,
+    /// Draw the ratios into this file as SVG.
+    #[arg(short, long, value_name = "FILE.svg")]
+    output: Option<PathBuf>,
+}
+
+/// Compares, and prints. Whether every goal that was counted is met.
+///
+/// # Errors
+/// When it cannot be measured, with the reason.
+pub fn run(args: &Args) -> Result<bool> {
+    if args.only.iter().any(|name| name == "list") {
+        rows::all().iter().for_each(|row| println!("{:12} {}", row.name, row.about));
+        return Ok(true);
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures mean nothing, add --release");
+    }
+    let rows = chosen(args)?;
+    let pairs = args.pairs.unwrap_or(if args.quick { PAIRS_QUICK } else { PAIRS });
+    if pairs == 0 {
+        return Err("without a pair of rounds there is no ratio: --pairs takes 1 or more".into());
+    }
+    let round = if args.quick { ROUND_QUICK } else { ROUND };
+    let began = Instant::now();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let mut runner = Runner::new(pairs, round, args.quick, &rows)?;
+    let rows = rows.iter().map(|row| runner.row(row)).collect::<Result<Vec<_>>>()?;
+    let mut findings = Findings {
+        schema: SCHEMA,
+        machine: machine::facts(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        started_unix_ns: u64::try_from(started.as_nanos())?,
+        took_ns: u64::try_from(began.elapsed().as_nanos())?,
+        calibration_ns: 0.0,
+        repeated: runner.repeated(),
+        rows,
+    };
+    findings.normalise();
+    if let Some(file) = &args.output {
+        svg::draw(&findings, file)?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&findings)?);
+    } else {
+        print!("{}", screen::render(&findings));
+    }
+    Ok(args.quick || findings.all_met())
+}
+
+/// The rows that were asked for, with those who were asked for besides.
+fn chosen(args: &Args) -> Result<Vec<Row>> {
+    let mut rows = rows::all();
+    for name in &args.only {
+        if !rows.iter().any(|row| row.name == name) {
+            let names: Vec<_> = rows.iter().map(|row| row.name).collect();
+            return Err(format!("there is no row {name}; there are {}", names.join(", ")).into());
+        }
+    }
+    rows.retain(|row| match args.only.as_slice() {
+        [] => row.quick || !args.quick,
+        only => only.iter().any(|name| name == row.name),
+    });
+    let external = args.external.iter().map(|path| entrant::Side::external(path));
+    let with = args.with.iter().map(|peer| entrant::Side::peer(peer, 4 << 10));
+    for side in with.chain(external) {
+        rows.iter_mut().filter(|row| row.has_field()).for_each(|row| row.join(&side));
+    }
+    Ok(rows)
+}

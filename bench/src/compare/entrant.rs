@@ -1,0 +1,92 @@
+//! One side of a comparison: a server of ours or somebody else's, with its flags, as a process on a core of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::load::{Load, Sample};
+use crate::Result;
+use crate::server::Server;
+
+/// The core of the servers, and that of the load.
+pub(super) const CPUS: [usize; 2] = [0, 1];
+
+/// A server, and how it is told to serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Side {
+    /// What it is called in tables.
+    pub name: String,
+    /// The arguments of this program that start it.
+    #[serde(skip)]
+    pub args: Vec<String>,
+}
+
+impl Side {
+    /// The server `peer`, with receive buffers of so many bytes where it has buffers of its own.
+    #[must_use]
+    pub(super) fn peer(peer: &str, buffer: u32) -> Self {
+        Self { name: peer.to_owned(), args: words(&["peer", "--buffer", &buffer.to_string(), peer]) }
+    }
+
+    /// finwait-server under another name, with more of its flags.
+    #[must_use]
+    pub(super) fn ours(name: &str, engine: &str, flags: &[&str]) -> Self {
+        let mut args = words(&["peer", engine, "--"]);
+        args.extend(words(flags));
+        Self { name: name.to_owned(), args }
+    }
+
+    /// Any other program.
+    #[must_use]
+    pub(super) fn external(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self { name, args: words(&["peer", "external", "--", &path.to_string_lossy()]) }
+    }
+
+    /// The kernel alone, at the work of `load`.
+    #[must_use]
+    pub(super) fn floor(load: &Load) -> Self {
+        Self { name: "floor".to_owned(), args: load.floor() }
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// A side that runs, and the work that it is given.
+pub(super) struct Entrant {
+    /// Which.
+    pub side: Side,
+    /// What is asked of it.
+    pub load: Load,
+    /// Its process.
+    pub server: Server,
+    /// The address that the load goes to.
+    pub addr: SocketAddr,
+}
+
+impl Entrant {
+    /// Starts the server on its core; the calling thread is on the other afterwards.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(super) fn start(program: &Path, side: &Side, load: &Load) -> Result<Self> {
+        let args: Vec<&str> = side.args.iter().map(String::as_str).collect();
+        let mut server = Server::start_apart(program, &args, CPUS)?;
+        let port = if load.is_ledger() { server.second_port()? } else { server.port };
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Self { side: side.clone(), load: load.clone(), server, addr })
+    }
+
+    /// One round; at `rate` units a second, or at as many as there can be.
+    ///
+    /// # Errors
+    /// When anything at all ended otherwise than it should: no figure is taken from a server that is wrong.
+    pub(super) fn round(&self, program: &Path, rate: Option<f64>, round: Duration) -> Result<Sample> {
+        let sample = self.load.run(self, program, rate, round);
+        sample.map_err(|error| format!("{}: {error}", self.side.name).into())
+    }
+}

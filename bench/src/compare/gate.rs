@@ -1,0 +1,31 @@
+//! Before any number: does this server send back every byte, and end every connection as it should?
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::entrant::Entrant;
+use super::load::{self, Load};
+use crate::Result;
+
+/// Connections of the trial, and bytes that each sends right before its FIN: far more than a socket's buffers hold, so
+/// that most of the echo is still owed when the FIN comes.
+const CONNECTIONS: u32 = 16;
+const TAIL: u64 = 4 << 20;
+
+/// Lets a server through that is right.
+///
+/// # Errors
+/// What it did wrong.
+pub(super) fn pass(entrant: &Entrant, program: &Path, round: Duration) -> Result<()> {
+    let is_echo = match entrant.load {
+        Load::Echo { .. } | Load::Churn { .. } | Load::Storm { .. } | Load::Idle { .. } => true,
+        Load::Ledger { .. } => false,
+    };
+    // The floor can do nothing but the work that it is the floor of.
+    if is_echo && entrant.side.name != "floor" {
+        load::trial(entrant, program, CONNECTIONS, TAIL)?;
+    }
+    // One round that nobody looks at: caches, pools and page faults are met in it.
+    entrant.round(program, None, round)?;
+    Ok(())
+}

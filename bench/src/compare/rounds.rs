@@ -1,0 +1,133 @@
+//! Rounds back to back, between calibrations that agree, on a quiet machine.
+
+use oorandom::Rand32;
+
+use super::calibration::Calibration;
+use super::entrant::CPUS;
+use super::load::Sample;
+use crate::{Result, machine, platform};
+
+/// Calibrations around one set of rounds may differ by this much. A machine of its own keeps within 1.05; with less than
+/// this, a busy host of virtual ones let no set pass at all.
+const AGREE: f64 = 1.3;
+/// Sets that were spoilt, for each one wanted, after which there is no point in going on.
+const SPOILT_MAX: usize = 4;
+
+/// What runs rounds, and what it knows of the machine.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    calibration: Calibration,
+    chance: Rand32,
+    /// Sets that were taken again, because the machine changed its pace or others worked on it.
+    pub repeated: usize,
+}
+
+/// Why a set of rounds says nothing.
+enum Spoilt {
+    /// The machine has changed its pace by this factor.
+    Pace(f64),
+    /// Others took so many percent of a CPU.
+    Others(f64),
+}
+
+impl Rounds {
+    /// With an order that a seed shuffles.
+    ///
+    /// # Errors
+    /// When this machine has no loopback.
+    pub(super) fn new(seed: u64) -> Result<Self> {
+        Ok(Self { calibration: Calibration::new()?, chance: Rand32::new(seed), repeated: 0 })
+    }
+
+    /// Runs `count` sets of the `players`' rounds, each in another order; `round` runs one. The samples of a set stand in
+    /// the order of `players`.
+    ///
+    /// # Errors
+    /// When a round fails, or the machine does not get quiet.
+    pub(super) fn run(
+        &mut self,
+        count: usize,
+        players: &[usize],
+        mut round: impl FnMut(usize) -> Result<Sample>,
+    ) -> Result<Vec<Vec<Sample>>> {
+        let mut sets = Vec::with_capacity(count);
+        let mut spoilt_in_all = 0;
+        while sets.len() < count {
+            let forward = (sets.len() + spoilt_in_all) % 2 == 0;
+            let (set, spoilt) = self.set(players, forward, &mut round)?;
+            let Some(why) = spoilt else {
+                sets.push(set);
+                continue;
+            };
+            spoilt_in_all += 1;
+            self.repeated += 1;
+            if spoilt_in_all > count * SPOILT_MAX {
+                return Err(match why {
+                    Spoilt::Pace(factor) => format!(
+                        "this machine changes its pace too often to measure anything: by {factor:.2} within a set of \
+                         rounds; try again later, or on a host of its own"
+                    ),
+                    Spoilt::Others(percent) => {
+                        format!("other work on this machine takes {percent:.0}% of a CPU: end it, and try again")
+                    }
+                }
+                .into());
+            }
+            if let Spoilt::Others(_) = why {
+                machine::wait_for_quiet()?;
+            }
+        }
+        Ok(sets)
+    }
+
+    /// One set. Two alternate; more are shuffled.
+    fn set(
+        &mut self,
+        players: &[usize],
+        forward: bool,
+        round: &mut impl FnMut(usize) -> Result<Sample>,
+    ) -> Result<(Vec<Sample>, Option<Spoilt>)> {
+        let mut order: Vec<usize> = (0..players.len()).collect();
+        if let [_, _] = players {
+            if !forward {
+                order.reverse();
+            }
+        } else {
+            self.shuffle(&mut order);
+        }
+        let mut samples = vec![Sample::default(); players.len()];
+        let mut calibrations = vec![self.calibrate()?];
+        for at in order {
+            samples[at] = round(players[at])?;
+            calibrations.push(self.calibrate()?);
+            let around = &calibrations[calibrations.len() - 2..];
+            samples[at].calibration_ns = (around[0] + around[1]) / 2.0;
+        }
+        let [slowest, fastest] = [f64::max, f64::min].map(|which| calibrations.iter().copied().reduce(which));
+        let pace = slowest.zip(fastest).map_or(1.0, |(slowest, fastest)| slowest / fastest);
+        let others =
+            samples.iter().map(|sample| sample.cost.percent(sample.cost.others_cpu)).fold(0.0, f64::max);
+        let spoilt = if others > machine::QUIET_PERCENT {
+            Some(Spoilt::Others(others))
+        } else {
+            (pace > AGREE).then_some(Spoilt::Pace(pace))
+        };
+        Ok((samples, spoilt))
+    }
+
+    /// On the servers' core, which the load leaves alone meanwhile.
+    fn calibrate(&mut self) -> Result<f64> {
+        platform::pin_to(CPUS[0])?;
+        let trip = self.calibration.trip_ns();
+        platform::pin_to(CPUS[1])?;
+        Ok(trip?)
+    }
+
+    /// In an order that chance has drawn.
+    pub(super) fn shuffle(&mut self, order: &mut [usize]) {
+        for last in (1..order.len()).rev() {
+            let other = self.chance.rand_range(0..last as u32 + 1) as usize;
+            order.swap(last, other);
+        }
+    }
+}
