@@ -19,6 +19,7 @@ pub mod payload;
 pub mod progress;
 pub mod recorder;
 pub mod report;
+pub mod rtt;
 pub mod scenario;
 pub mod script;
 pub mod sources;

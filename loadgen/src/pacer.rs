@@ -16,8 +16,29 @@ pub struct Pacer {
 enum Pace {
     /// As fast as slots get free.
     Closed,
-    /// The next start is the `nth` on a schedule that began at `begin`.
-    Open { begin: Nanos, interval_ns: f64, nth: u64, step: u64 },
+    /// The next start is the `nth` on a schedule.
+    Open { schedule: Schedule, nth: u64, step: u64 },
+}
+
+/// Moments at a fixed rate, counted from 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    begin: Nanos,
+    interval_ns: f64,
+}
+
+impl Schedule {
+    /// `rate` moments per second, the first of them at `begin`.
+    #[must_use]
+    pub fn new(rate: f64, begin: Nanos) -> Self {
+        Self { begin, interval_ns: 1e9 / rate }
+    }
+
+    /// When the `nth` is. From the number, not by adding up: a schedule does not drift.
+    #[must_use]
+    pub fn at(&self, nth: u64) -> Nanos {
+        self.begin + (nth as f64 * self.interval_ns) as Nanos
+    }
 }
 
 /// A start that is due.
@@ -46,7 +67,11 @@ impl Pacer {
         count: Option<u64>,
         until: Option<Nanos>,
     ) -> Self {
-        Self { pace: Pace::Open { begin, interval_ns: 1e9 / rate, nth: first, step }, left: count, until }
+        Self {
+            pace: Pace::Open { schedule: Schedule::new(rate, begin), nth: first, step },
+            left: count,
+            until,
+        }
     }
 
     /// When the next start is due; `None` when there is none any more.
@@ -54,8 +79,7 @@ impl Pacer {
     pub fn next(&self) -> Option<Nanos> {
         let next = match self.pace {
             Pace::Closed => 0,
-            // From the number, not by adding up: a schedule does not drift.
-            Pace::Open { begin, interval_ns, nth, .. } => begin + (nth as f64 * interval_ns) as Nanos,
+            Pace::Open { schedule, nth, .. } => schedule.at(nth),
         };
         let is_over = self.left == Some(0) || self.until.is_some_and(|until| next >= until);
         (!is_over).then_some(next)

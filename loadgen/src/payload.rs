@@ -43,3 +43,64 @@ fn word(connection: u64, index: u64) -> [u8; 8] {
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
     (mixed ^ (mixed >> 29)).to_le_bytes()
 }
+
+/// After so many bytes a [`Pattern`] begins anew. It is a prime, so that neither a message nor a page nor a buffer that
+/// went astray stands where it would do no harm.
+pub const PATTERN_BYTES: usize = 65_521;
+/// The most that is taken from a [`Pattern`] in one piece.
+pub const PIECE_MAX: usize = 64 << 10;
+/// How far apart in it neighbouring connections begin; no two of [`PATTERN_BYTES`] connections begin at one place.
+const APART: u64 = 40_503;
+
+/// What is sent where mixing each word anew would cost more than sending it: the same bytes, mixed once, in which each
+/// connection begins somewhere else. A piece is a slice of it, so that sending copies nothing and comparing is one
+/// `memcmp`. It fits in the second-level cache of any processor, which is why it is no longer.
+#[derive(Debug)]
+pub struct Pattern(Box<[u8]>);
+
+impl Pattern {
+    /// Mixes it.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut bytes = vec![0; PATTERN_BYTES + PIECE_MAX];
+        fill(0, 0, &mut bytes[..PATTERN_BYTES]);
+        // What it begins anew with, so that a piece may lie across its end.
+        for from in (0..PIECE_MAX).step_by(PATTERN_BYTES) {
+            let len = PATTERN_BYTES.min(PIECE_MAX - from);
+            bytes.copy_within(..len, PATTERN_BYTES + from);
+        }
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// What `connection` sends from `offset` on: `len` bytes, or [`PIECE_MAX`] where those are fewer.
+    #[must_use]
+    pub fn piece(&self, connection: u64, offset: u64, len: u64) -> &[u8] {
+        const PERIOD: u64 = PATTERN_BYTES as u64;
+        let begin = (connection % PERIOD * APART + offset % PERIOD) % PERIOD;
+        &self.0[begin as usize..][..len.min(PIECE_MAX as u64) as usize]
+    }
+
+    /// Fills `bytes` with what `connection` sends from `offset` on.
+    pub fn fill(&self, connection: u64, mut offset: u64, bytes: &mut [u8]) {
+        for place in bytes.chunks_mut(PIECE_MAX) {
+            place.copy_from_slice(self.piece(connection, offset, place.len() as u64));
+            offset += place.len() as u64;
+        }
+    }
+
+    /// Whether `bytes` are what `connection` sent from `offset` on.
+    #[must_use]
+    pub fn matches(&self, connection: u64, mut offset: u64, bytes: &[u8]) -> bool {
+        bytes.chunks(PIECE_MAX).all(|got| {
+            let is_right = self.piece(connection, offset, got.len() as u64) == got;
+            offset += got.len() as u64;
+            is_right
+        })
+    }
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -58,6 +58,8 @@ pub enum Event {
     },
     /// Everybody is ready: part. The moment is the planned one.
     Go,
+    /// What [`Script::flowed`] tells of stood still for the whole timeout.
+    Overdue,
     /// `shutdown(SHUT_WR)` is about to be issued.
     HalfClosing,
     /// It failed.
@@ -238,6 +240,10 @@ impl Script {
                     self.strike(now);
                 }
             }
+            Event::Overdue => {
+                self.found.timeout = Some(Outcome::EchoTimeout);
+                self.phase = Phase::Closing;
+            }
             Event::HalfClosing => {
                 self.times.half_close = Some(now);
                 self.progress = now;
@@ -263,6 +269,16 @@ impl Script {
                 self.phase = Phase::Done;
             }
         }
+    }
+
+    /// Takes in what flowed while the connection was held, beside this machine: bytes that were sent and wanted back, and
+    /// of those the ones that came back, all of them right.
+    pub fn flowed(&mut self, sent: u64, received: u64) {
+        debug_assert_eq!(self.phase, Phase::Held);
+        debug_assert!(received <= sent);
+        self.plan.tail += sent;
+        self.sent += sent;
+        self.received += received;
     }
 
     /// What to do now; nothing while something is awaited.

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -21,14 +22,17 @@ use crate::clock::{Clock, Nanos};
 use crate::control::Control;
 use crate::fault::Fault;
 use crate::pacer::{Pacer, Start};
+use crate::payload::Pattern;
 use crate::recorder::{Ended, Recorder};
 use crate::script::{Event, Phase, Plan, Script};
 use crate::sys;
 
+pub use self::flow::{Flow, Flowed, Mark};
 pub use self::visit::Visits;
 use self::visit::Wire;
 
 mod connect;
+mod flow;
 mod transfer;
 mod visit;
 
@@ -80,6 +84,8 @@ pub struct Task {
     pub spin: bool,
     /// Beside a ledger: what each connection is for.
     pub visits: Option<Visits>,
+    /// What is sent, where mixing it anew would take too long.
+    pub pattern: Option<Arc<Pattern>>,
 }
 
 /// Runs a task to its end.
@@ -90,6 +96,27 @@ pub fn run(task: Task, clock: Clock, control: &Control) -> io::Result<Recorder> 
     let mut swarm = Swarm::new(task, clock, control)?;
     swarm.run()?;
     Ok(swarm.recorder)
+}
+
+/// Runs a task whose connections wait for each other, lets messages flow on all that stand, and then lets them part.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_flow(
+    task: Task,
+    flow: &Flow,
+    clock: Clock,
+    control: &Control,
+    on_mark: &mut dyn FnMut(Mark),
+) -> io::Result<(Recorder, Flowed)> {
+    let mut swarm = Swarm::new(task, clock, control)?;
+    swarm.pauses = true;
+    swarm.run()?;
+    let flowed = flow::run(&mut swarm, flow, on_mark)?;
+    swarm.pauses = false;
+    swarm.let_go(clock.now());
+    swarm.run()?;
+    Ok((swarm.recorder, flowed))
 }
 
 struct Swarm<'a> {
@@ -117,6 +144,8 @@ struct Swarm<'a> {
     last_event: Nanos,
     next_sweep: Nanos,
     stage: Stage,
+    /// Whether to come back when every connection stands.
+    pauses: bool,
     /// When what is left is given up, after an interrupt.
     censor_at: Option<Nanos>,
     buffer: Box<[u8]>,
@@ -167,6 +196,7 @@ impl<'a> Swarm<'a> {
             last_event: now,
             next_sweep: now,
             stage: if task.plan.barrier { Stage::Opening } else { Stage::Issued },
+            pauses: false,
             censor_at: None,
             buffer: vec![0; transfer::BUFFER_BYTES].into_boxed_slice(),
             task,
@@ -183,6 +213,9 @@ impl<'a> Swarm<'a> {
         loop {
             let now = self.clock.now();
             self.look_at_control(now);
+            if self.pauses && self.stage == Stage::Ready {
+                break;
+            }
             let before = self.do_some_work(now);
             if before > now {
                 was_active = true;
@@ -221,7 +254,7 @@ impl<'a> Swarm<'a> {
         }
         let now = self.clock.now();
         self.recorder.missed += self.task.pacer.give_up(now);
-        self.recorder.ran_ns = now - began;
+        self.recorder.ran_ns += now - began;
         Ok(())
     }
 
@@ -245,14 +278,7 @@ impl<'a> Swarm<'a> {
             }
             Stage::Ready => {
                 if let Some(at) = self.control.barrier() {
-                    self.stage = Stage::Issuing;
-                    let held =
-                        self.clients.iter_mut().filter(|(_, client)| client.script.phase() == Phase::Held);
-                    for (key, client) in held {
-                        client.script.handle(Event::Go, at);
-                        client.queued = true;
-                        self.issue.push_back(key);
-                    }
+                    self.let_go(at);
                 }
             }
             Stage::Issuing if self.issue.is_empty() => {
@@ -260,6 +286,17 @@ impl<'a> Swarm<'a> {
                 self.control.issued();
             }
             Stage::Opening | Stage::Issuing | Stage::Issued => {}
+        }
+    }
+
+    /// Lets everybody part who waits for it.
+    fn let_go(&mut self, at: Nanos) {
+        self.stage = Stage::Issuing;
+        let held = self.clients.iter_mut().filter(|(_, client)| client.script.phase() == Phase::Held);
+        for (key, client) in held {
+            client.script.handle(Event::Go, at);
+            client.queued = true;
+            self.issue.push_back(key);
         }
     }
 

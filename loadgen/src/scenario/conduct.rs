@@ -269,6 +269,7 @@ impl Run<'_> {
             ids,
             spin: self.spin,
             visits: None,
+            pattern: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::sys;
 /// Bytes sent or received at a time.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
 /// Buffers sent or received for one connection before others have their turn.
-const TURNS: usize = 4;
+pub(super) const TURNS: usize = 4;
 
 impl Swarm<'_> {
     /// Does what a connection asks for, as far as it goes without waiting.
@@ -163,6 +163,6 @@ impl Swarm<'_> {
     }
 }
 
-fn would_block(error: &io::Error) -> bool {
+pub(super) fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

@@ -1,11 +1,12 @@
 //! Visits to a ledger: what a connection sends and wants back there, and what becomes of its session afterwards.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Client, Event, Nanos, Plan, Script, Swarm};
 use crate::ledger::lines::Lines;
 use crate::ledger::{Earlier, Visit};
-use crate::payload;
+use crate::payload::{self, Pattern};
 
 /// How a reply begins, and no line of ours has it.
 const REPLY_BEGINS: u8 = b'!';
@@ -24,6 +25,8 @@ pub struct Visits {
 pub(super) enum Wire {
     /// Those of an echo, without structure.
     Stream,
+    /// The same, mixed once for all connections.
+    Pattern(Arc<Pattern>),
     /// Those of a ledger.
     Lines(Box<Lines>),
 }
@@ -33,6 +36,7 @@ impl Wire {
     pub(super) fn fill(&self, connection: u64, offset: u64, bytes: &mut [u8]) {
         match self {
             Self::Stream => payload::fill(connection, offset, bytes),
+            Self::Pattern(pattern) => pattern.fill(connection, offset, bytes),
             Self::Lines(lines) => lines.fill(connection, offset, bytes),
         }
     }
@@ -43,12 +47,16 @@ impl Client {
     pub(super) fn take_in(&mut self, got: &[u8], now: Nanos) {
         let offset = self.script.received_bytes();
         let script = &mut self.script;
+        let plain = |is_right: bool, bytes: u64| {
+            if is_right { Event::Received(bytes) } else { Event::Corrupt(bytes) }
+        };
+        let bytes = got.len() as u64;
         let lines = match &self.wire {
             Wire::Stream => {
-                let is_right = payload::matches(self.id, offset, got);
-                let bytes = got.len() as u64;
-                let event = if is_right { Event::Received(bytes) } else { Event::Corrupt(bytes) };
-                return script.handle(event, now);
+                return script.handle(plain(payload::matches(self.id, offset, got), bytes), now);
+            }
+            Wire::Pattern(pattern) => {
+                return script.handle(plain(pattern.matches(self.id, offset, got), bytes), now);
             }
             Wire::Lines(lines) => lines,
         };
@@ -72,7 +80,9 @@ impl Swarm<'_> {
     /// What the next connection does, and with which bytes.
     pub(super) fn next_script(&mut self, now: Nanos, planned: Option<Nanos>) -> (Script, Wire) {
         let Some(visits) = &mut self.task.visits else {
-            return (Script::new(self.task.plan, now, planned), Wire::Stream);
+            let pattern = self.task.pattern.as_ref();
+            let wire = pattern.map_or(Wire::Stream, |pattern| Wire::Pattern(Arc::clone(pattern)));
+            return (Script::new(self.task.plan, now, planned), wire);
         };
         let visit =
             visits.next.pop_front().expect("the pacer starts as many connections as there are visits");

@@ -29,6 +29,7 @@ mod pacer;
 mod payload;
 mod program;
 mod progress;
+mod rtt;
 mod sample;
 mod schema;
 mod screen;
