@@ -350,6 +350,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
                 self.hand_over(key, Event::Overdue, None);
             }
         }
+        self.swarm.control.tell_flowed(self.lanes.iter().map(Lane::back).sum());
         if self.swarm.clients.len() > self.alive {
             self.swarm.sweep(now);
             self.next_sweep = self.next_sweep.min(self.swarm.next_sweep);

@@ -30,6 +30,13 @@ impl Traffic<'_, '_> {
         if std::mem::take(&mut lane.unread) {
             self.receive(key, true);
         }
+        if let (Some(schedule), Some(lane)) = (self.schedule, Some(&self.lanes[key])) {
+            // A message that has no place yet waits for the target, not for us.
+            if lane.alive && lane.begun < lane.due && lane.flying < self.flow.depth {
+                let due_at = schedule.at(lane.position + lane.begun * self.order.len() as u64);
+                self.swarm.recorder.latency.start_lag.record(now.saturating_sub(due_at));
+            }
+        }
         self.begin(key, now);
         self.send(key);
     }
