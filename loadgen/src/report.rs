@@ -225,7 +225,7 @@ impl Latency {
 /// Connections per second.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rate {
-    /// As planned; `null` in a closed loop and in a storm.
+    /// As planned; `null` in a closed loop, in a storm and of round trips.
     pub offered: Option<f64>,
     /// Open loop: started, per second in which connections were started. Closed loop, also that of a ledger with fewer
     /// slots than sessions: ended, per second until the last start. `null` in a storm.

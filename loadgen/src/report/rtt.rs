@@ -27,6 +27,8 @@ pub struct Rtt {
     pub unfinished: u64,
     /// Those of them that came back afterwards.
     pub late: u64,
+    /// Those of them that had not got a place by then, and were never sent.
+    pub unsent: u64,
     /// Processor time of the generator's process in it.
     pub cpu_ns: Option<u64>,
     /// The share of it in which the generator's thread had something to do, 0 to 1.
@@ -79,22 +81,27 @@ pub(super) fn figures(page: &mut Page, report: &Report, width: usize) {
             format!("{} each way, {} in all", throughput(rtt.bytes as f64 / seconds), grouped(rtt.bytes));
         page.item(BOLD, "bytes", width, &text);
     }
-    let text = match (rtt.unfinished, rtt.unfinished.saturating_sub(rtt.late)) {
-        (0, _) => "none: all that was due came back in time".to_owned(),
-        (all, 0) => format!("{} under way at the end of the window; all came back behind it", grouped(all)),
-        (all, lost) => {
-            format!(
-                "{} at the end of the window; {} never came back, or were never sent",
-                grouped(all),
-                grouped(lost)
-            )
-        }
-    };
-    page.item(BOLD, "unfinished", width, &text);
+    page.item(BOLD, "unfinished", width, &unfinished(rtt));
     if let Some(cpu_ns) = rtt.cpu_ns.filter(|_| rtt.messages > 0) {
         let text = format!("{} of the generator's processor time for each", span(cpu_ns / rtt.messages));
         page.item(BOLD, "a message took", width, &text);
     }
+}
+
+/// What was due and not back when the window ended.
+fn unfinished(rtt: &Rtt) -> String {
+    let lost = rtt.unfinished.saturating_sub(rtt.late + rtt.unsent);
+    let parts = [
+        (rtt.late, "came back behind it"),
+        (rtt.unsent, "waited for a place and were not sent any more"),
+        (lost, "never came back"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    if parts.is_empty() {
+        return "none: all that was due in the window came back in it".to_owned();
+    }
+    format!("{} at the end of the window: {}", grouped(rtt.unfinished), parts.join(", "))
 }
 
 /// Bytes per second.

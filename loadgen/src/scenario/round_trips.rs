@@ -137,6 +137,7 @@ impl Run<'_> {
             achieved: (seconds > 0.0).then(|| measured.messages as f64 / seconds),
             unfinished: measured.unfinished,
             late: measured.late,
+            unsent: measured.unsent,
             cpu_ns: cpu.map(nanos),
             busy: measured.busy,
             latency: measured.summary.clone(),
