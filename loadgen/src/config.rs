@@ -3,11 +3,17 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ipnet::IpNet;
+
+pub use self::values::{Network, PerSecond};
+use self::values::{
+    connections, connections_or_none, count, depth, duration, duration_or_none, line, message, percent, size,
+    tail, threads, timeout, transactions,
+};
+
+mod values;
 
 /// The most addresses that `-b` may name.
 const SOURCES_MAX: usize = 65_536;
@@ -32,6 +38,7 @@ Examples:
   finwait-loadgen churn 10.0.0.9:7 -r 200 -d 1m -o run.json
   finwait-loadgen churn 10.0.0.9:7 -r 2k -b 10.0.1.0/28
   finwait-loadgen health 10.0.0.9:7            one connection, as a probe
+  finwait-loadgen rtt -c 1000 -r 20k           round trips on 1,000 connections that stay open
   finwait-loadgen ledger 127.0.0.1:7009 -c 10k 1,000,000 transactions: does the grand total say so?
 
 Units: durations 250us 10s 1h30m, sizes 64KiB, counts and rates 10k.
@@ -52,6 +59,9 @@ pub enum Command {
     Churn(Churn),
     /// Open, use and end one connection.
     Health(Health),
+    /// Send messages to and fro on connections that stay open, and time each of them.
+    #[command(after_help = RTT_HELP)]
+    Rtt(Rtt),
     /// Claim totals with the FIN at a finwait-server's ledger, and see whether its grand total is right.
     #[command(after_help = LEDGER_HELP)]
     Ledger(Ledger),
@@ -84,6 +94,9 @@ pub struct Storm {
     /// The process to stop, on this host; the embedded server needs none.
     #[arg(long, value_name = "PID", requires = "frozen", requires = "target")]
     pub server_pid: Option<NonZeroU32>,
+    /// When all stand ready, wait for so long before they end, as for other generators to have theirs ready.
+    #[arg(long, value_name = "D", default_value = "0s", value_parser = duration_or_none)]
+    pub hold: Duration,
 }
 
 /// What `churn` is told.
@@ -123,15 +136,60 @@ pub struct Health {
     pub bytes: Bytes,
 }
 
+/// What `rtt` is told.
+#[derive(Debug, Args)]
+pub struct Rtt {
+    /// What every scenario is told.
+    #[command(flatten)]
+    pub common: Common,
+    /// Connections.
+    #[arg(short, long, value_name = "N", default_value = "1000", value_parser = connections)]
+    pub connections: u32,
+    /// Bytes of a message.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = message)]
+    pub size: u32,
+    /// Messages of a connection that may be under way at a time.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = depth)]
+    pub depth: u32,
+    /// Messages per second in all, on a schedule that does not wait for the server.
+    #[arg(short, long, value_name = "RATE")]
+    pub rate: Option<PerSecond>,
+    /// How long messages count.
+    #[arg(short, long, value_name = "D", default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// How long they flow before that.
+    #[arg(long, value_name = "D", default_value = "200ms", value_parser = duration_or_none)]
+    pub warm_up: Duration,
+}
+
+const RTT_HELP: &str = "\
+Each connection has one message echoed first. When all have, messages flow: each connection sends its next message as \
+soon as one came back, with up to --depth of them under way; or, with --rate, messages are sent on a schedule, one \
+connection after the other. At the end each is half-closed, and its end is judged. Every byte is verified.
+
+Latency is from when a message was due to when it was back. On a schedule that is its planned moment: one that waits \
+because the server, or this generator, is late is as late as it is. Otherwise it is the moment at which the one before \
+it came back, so that where the generator is busy all the time (client-bound) it is about the generator.
+
+One thread does it all; for more load run several, each on a processor of its own.
+
+Examples:
+  finwait-loadgen rtt                             1,000 connections, one message each at a time
+  finwait-loadgen rtt 10.0.0.9:7 -c 100 -r 50k    50,000 messages per second, on a schedule
+  finwait-loadgen rtt -c 8 --size 1MiB --depth 4  throughput";
+
 /// What `ledger` is told.
 #[derive(Debug, Args)]
 pub struct Ledger {
     /// What every scenario is told.
     #[command(flatten)]
     pub common: Common,
-    /// Sessions, each a connection, all open at once; 0 to repeat only what a history left open.
+    /// Sessions, each a connection; 0 to repeat only what a history left open.
     #[arg(short, long, value_name = "N", default_value = "1000", value_parser = connections_or_none)]
     pub connections: u32,
+    /// Connections at a time [default: all sessions, which then wait for each other before they claim].
+    #[arg(long, value_name = "N", value_parser = connections)]
+    pub slots: Option<u32>,
     /// Transactions that each sends, and claims as its total.
     #[arg(short = 'n', long, value_name = "K", default_value = "100", value_parser = transactions)]
     pub transactions: u64,
@@ -164,7 +222,7 @@ pub struct Ledger {
 const LEDGER_HELP: &str = "\
 Each session sends a transaction and waits for its echo. When all are open it sends the others without waiting in \
 between, and its claim and its FIN right behind them; then it reads the echo, the reply and the server's FIN. Every \
-byte is verified.
+byte is verified. With fewer --slots than sessions they do not wait for each other: one follows the other.
 
 With O the totals of sessions that were told `ok` or `duplicate`, each once, and U those of sessions that may have been \
 added and saw no reply, the grand total must have grown by O at least and O + U at most. It is asked for by sessions \
@@ -257,103 +315,4 @@ pub struct Thaw {
     /// When to let it go on although nobody asked.
     #[arg(long, value_parser = duration)]
     pub after: Duration,
-}
-
-/// An address or a network on the command line.
-#[derive(Clone, Copy, Debug)]
-pub struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let network = text.parse().or_else(|_| text.parse().map(|addr: IpAddr| addr.into()));
-        network
-            .map(Self)
-            .map_err(|_| "an address like 10.0.0.2 or a network like 10.0.0.0/28 is expected".to_owned())
-    }
-}
-
-/// A rate on the command line: `200`, `2k`, `2k/s`, `0.5`.
-#[derive(Clone, Copy, Debug)]
-pub struct PerSecond(pub f64);
-
-impl FromStr for PerSecond {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "a rate per second from 0.001 to 10m, like 200, 2k or 0.5, is expected";
-        let number = text.strip_suffix("/s").unwrap_or(text);
-        let rate = match number.parse() {
-            Ok(rate) => Some(rate),
-            Err(_) => parse_size::parse_size(number).ok().map(|rate| rate as f64),
-        };
-        // What is no number ("nan") is in no range either.
-        rate.filter(|rate| (0.001..=10e6).contains(rate)).map(Self).ok_or_else(|| EXPECTED.to_owned())
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        // A year, so that adding one to a clock never overflows.
-        Ok(duration) if !duration.is_zero() && duration.as_secs() < 31_536_000 => Ok(duration),
-        Ok(_) => Err("more than 0 and less than a year is expected".to_owned()),
-        Err(error) => Err(format!("{error}; a duration like 250us, 10s or 1h30m is expected")),
-    }
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|timeout| match timeout.as_millis() {
-        1..=3_600_000 => Ok(timeout),
-        _ => Err("a timeout from 1ms to 1h is expected".to_owned()),
-    })
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    tail(text)
-        .ok()
-        .filter(|&size| size > 0)
-        .ok_or_else(|| "a size from 1 to 1GiB, like 64KiB, is expected".to_owned())
-}
-
-fn tail(text: &str) -> Result<u64, String> {
-    let size = parse_size::parse_size(text).ok().filter(|&size| size <= 1 << 30);
-    size.ok_or_else(|| "a size from 0 to 1GiB, like 64KiB, is expected".to_owned())
-}
-
-fn count(text: &str) -> Result<u64, String> {
-    const EXPECTED: &str = "a count from 1 on, like 500 or 10k, is expected";
-    parse_size::parse_size(text).ok().filter(|&count| count > 0).ok_or_else(|| EXPECTED.to_owned())
-}
-
-fn connections_or_none(text: &str) -> Result<u32, String> {
-    if text == "0" { Ok(0) } else { connections(text) }
-}
-
-/// The sum of all totals must stay far from what 64 bits hold.
-fn transactions(text: &str) -> Result<u64, String> {
-    let count = count(text).ok().filter(|&count| count <= 1_000_000_000);
-    count.ok_or_else(|| "a count from 1 to 1000m is expected".to_owned())
-}
-
-/// A line of the protocol has at most 64 KiB.
-fn line(text: &str) -> Result<u64, String> {
-    let size = size(text).ok().filter(|&size| size <= 1 << 16);
-    size.ok_or_else(|| "a size from 1 to 64KiB is expected".to_owned())
-}
-
-fn percent() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(..=100)
-}
-
-fn connections(text: &str) -> Result<u32, String> {
-    count(text).and_then(|count| {
-        let count = u32::try_from(count).ok().filter(|&count| count <= 10_000_000);
-        count.ok_or_else(|| "at most 10m connections are possible".to_owned())
-    })
-}
-
-fn threads(text: &str) -> Result<NonZeroU32, String> {
-    let threads = text.parse().ok().filter(|threads: &NonZeroU32| threads.get() <= 1024);
-    threads.ok_or_else(|| "a number from 1 to 1024 is expected".to_owned())
 }

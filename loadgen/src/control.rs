@@ -19,6 +19,7 @@ pub struct Control {
     started: AtomicU64,
     ended: AtomicU64,
     unclean: AtomicU64,
+    flowed: AtomicU64,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -102,6 +103,17 @@ impl Control {
         if !clean {
             self.unclean.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// So many messages have come back in all; said now and then.
+    pub fn tell_flowed(&self, messages: u64) {
+        self.flowed.store(messages, Ordering::Relaxed);
+    }
+
+    /// Messages that had come back when it was last said.
+    #[must_use]
+    pub fn flowed(&self) -> u64 {
+        self.flowed.load(Ordering::Relaxed)
     }
 
     /// Connections started, ended, and ended otherwise than clean.

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Churn(churn) => run(Job::churn(&churn), &churn.common),
         Command::Health(health) => run(Job::health(&health), &health.common),
         Command::Ledger(ledger) => run(Job::ledger(&ledger), &ledger.common),
+        Command::Rtt(rtt) => run(Job::rtt(&rtt), &rtt.common),
         Command::Target(target) => embedded::serve(target.workers),
         Command::Thaw(thaw) => freeze::thaw(thaw.pid.get(), thaw.after),
     }
@@ -68,7 +69,7 @@ fn deliver(job: &Job, report: &Report, json: bool, output: Option<Output>) -> Ex
         Err(error) => return fail(FAILED, &format!("the report cannot be put into JSON: {error}")),
     };
     let screen = match job.kind {
-        Kind::Storm | Kind::Churn | Kind::Ledger => screen::render(report),
+        Kind::Storm | Kind::Churn | Kind::Ledger | Kind::Rtt => screen::render(report),
         Kind::Health => screen::health_line(report) + "\n",
     };
     say(if json { &text } else { &screen });

@@ -21,7 +21,7 @@ pub enum Outcome {
     ResetAfterEof,
     /// The server's FIN was read before ours was sent.
     EarlyEof,
-    /// The first bytes did not come back in time.
+    /// An echo that was waited for did not come in time: of the first bytes, or of a message.
     EchoTimeout,
     /// Bytes were missing when nothing had moved for the whole timeout.
     DrainTimeout,
@@ -160,7 +160,7 @@ impl Outcome {
             Self::ResetAfterDrain => "every byte, then a RST instead of the server's FIN",
             Self::ResetAfterEof => "a RST behind the server's FIN",
             Self::EarlyEof => "the server's FIN came before ours",
-            Self::EchoTimeout => "the first bytes did not come back in time",
+            Self::EchoTimeout => "an echo that was waited for did not come in time",
             Self::DrainTimeout => "bytes were missing when nothing moved any more",
             Self::EofTimeout => "every byte came back, but no FIN",
             Self::ShutdownFailed => "our own shutdown(SHUT_WR) failed",

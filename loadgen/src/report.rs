@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::outcome::{Outcome, Outcomes};
 
 pub use self::ledger::{Ledger, Moment};
+pub use self::rtt::Rtt;
 pub use self::summary::Summary;
 
 pub mod bars;
@@ -19,6 +20,7 @@ mod latency;
 mod layout;
 mod ledger;
 mod machinery;
+mod rtt;
 pub mod screen;
 pub mod summary;
 pub mod units;
@@ -32,7 +34,7 @@ pub const SCHEMA: &str = "finwait-loadgen/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// `storm`, `churn`, `health` or `ledger`.
+    /// `storm`, `churn`, `health`, `ledger` or `rtt`.
     pub scenario: &'static str,
     /// What was judged.
     pub target: Target,
@@ -44,7 +46,7 @@ pub struct Report {
     pub outcomes: Outcomes,
     /// Every histogram, also those without a sample.
     pub latency: Latency,
-    /// Connections per second.
+    /// Connections per second; messages per second are in `rtt`.
     pub rate: Rate,
     /// The generator's own health.
     pub generator: Generator,
@@ -52,6 +54,8 @@ pub struct Report {
     pub server: Option<Server>,
     /// What a ledger said; `null` for an echo.
     pub ledger: Option<Ledger>,
+    /// What messages did on connections that stayed open; `null` for every other scenario.
+    pub rtt: Option<Rtt>,
     /// Connections to look up in a capture or a server's log.
     pub exemplars: Vec<Exemplar>,
     /// What to mind when reading the figures.
@@ -76,9 +80,9 @@ pub struct Target {
 pub struct Settings {
     /// Storm: connections in all. Churn: at most this many at a time.
     pub connections: u32,
-    /// Churn: no connection starts after this.
+    /// Churn: no connection starts after this. Round trips: how long messages count.
     pub duration_ns: Option<u64>,
-    /// Churn: connections to start per second; `null` in a closed loop.
+    /// Churn: connections to start per second; round trips: messages. `null` in a closed loop.
     pub rate: Option<f64>,
     /// Churn: connections to start in all.
     pub count: Option<u64>,
@@ -94,6 +98,12 @@ pub struct Settings {
     pub sources: Vec<IpAddr>,
     /// Whether the server was stopped while everything was issued.
     pub frozen: bool,
+    /// Storm: how long all stood ready before they were to end, where that was wished for.
+    pub hold_ns: Option<u64>,
+    /// Round trips: messages of a connection that may be under way at a time.
+    pub depth: Option<u32>,
+    /// Round trips: how long messages flow before they count.
+    pub warm_up_ns: Option<u64>,
     /// Ledger: sessions of this run; connections are those at a time.
     pub sessions: Option<u32>,
     /// The process that was stopped, where it is not the embedded one.
@@ -149,7 +159,7 @@ pub struct Latency {
     pub close: Summary,
     /// How coarse the looking was: from the last look that did not show the EOF (or t0 if that was later) to t3.
     pub observation: Summary,
-    /// Open loop: how late connections were started.
+    /// Open loop: how late connections were started; of round trips, how late messages were sent that had a place.
     pub start_lag: Summary,
     /// How long the generator's loop was away from looking, each time.
     pub loop_lag: Summary,
@@ -215,10 +225,10 @@ impl Latency {
 /// Connections per second.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rate {
-    /// As planned; `null` in a closed loop and in a storm.
+    /// As planned; `null` in a closed loop, in a storm and of round trips.
     pub offered: Option<f64>,
-    /// Open loop: started, per second in which connections were started. Closed loop: ended, per second until the last
-    /// start. `null` in a storm.
+    /// Open loop: started, per second in which connections were started. Closed loop, also that of a ledger with fewer
+    /// slots than sessions: ended, per second until the last start. `null` in a storm.
     pub achieved: Option<f64>,
     /// Planned starts for which there was no free slot, or no time any more.
     pub missed: u64,
@@ -233,7 +243,7 @@ pub struct Generator {
     pub invalid: Vec<Warning>,
     /// From the first connect to the last end.
     pub elapsed_ns: u64,
-    /// Storm: until every connection stood ready.
+    /// Storm, round trips: until every connection stood ready.
     pub setup_ns: Option<u64>,
     /// Storm: from the first SHUT_WR to the last.
     pub issue_spread_ns: Option<u64>,

@@ -74,6 +74,8 @@ pub struct Measured {
     pub unfinished: u64,
     /// Those of them that came back afterwards.
     pub late: u64,
+    /// Those of them that had not got a place by then, and were never sent: only a schedule has such.
+    pub unsent: u64,
     /// How connections ended.
     pub outcomes: Outcomes,
     /// The share of the window in which the thread had something to do, 0 to 1.
@@ -123,6 +125,7 @@ pub fn run_by(
         summary: flowed.latency,
         unfinished: flowed.unfinished,
         late: flowed.late,
+        unsent: flowed.unsent,
         outcomes: recorder.outcomes.clone(),
         busy: (flowed.busy_ns as f64 / elapsed).min(1.0),
         recorder,

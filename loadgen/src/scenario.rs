@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Bytes, Churn, Common, Health, Ledger, Storm};
+use crate::config::{Bytes, Churn, Common, Health, Ledger, Rtt, Storm};
 use crate::control::Control;
 use crate::doctor::{self, Fit, Wish};
 use crate::embedded::Embedded;
@@ -17,7 +17,7 @@ use crate::ledger::book::Book;
 use crate::ledger::draw::{Mix, SEED_MAX};
 use crate::ledger::history::History;
 use crate::outcome::Outcome;
-use crate::report::{Report, Target, Warning, verdict};
+use crate::report::{self, Report, Target, Warning, verdict};
 use crate::split::Split;
 use crate::sys;
 
@@ -27,6 +27,7 @@ use self::conduct::Conducted;
 mod audit;
 mod conclude;
 mod conduct;
+mod round_trips;
 
 /// How long a churn goes on when nobody says.
 const CHURN_DURATION: Duration = Duration::from_secs(10);
@@ -42,6 +43,8 @@ pub enum Kind {
     Health,
     /// Many connections with totals, at a ledger.
     Ledger,
+    /// Messages on connections that stay open.
+    Rtt,
 }
 
 impl Kind {
@@ -53,6 +56,7 @@ impl Kind {
             Self::Churn => "churn",
             Self::Health => "health",
             Self::Ledger => "ledger",
+            Self::Rtt => "rtt",
         }
     }
 }
@@ -66,9 +70,9 @@ pub struct Job {
     pub target: Option<String>,
     /// Connections at a time; `None`: as many as the limits allow, up to a storm's usual number.
     pub connections: Option<u32>,
-    /// No start after this.
+    /// No start after this. Round trips: how long messages count.
     pub duration: Option<Duration>,
-    /// Starts per second; `None` for a closed loop.
+    /// Starts, or messages, per second; `None` for a closed loop.
     pub rate: Option<f64>,
     /// Starts in all.
     pub count: Option<u64>,
@@ -86,8 +90,21 @@ pub struct Job {
     pub frozen: bool,
     /// The process to stop; the embedded one needs no telling.
     pub server_pid: Option<NonZeroU32>,
+    /// How long everything stands ready before a storm breaks loose.
+    pub hold: Duration,
     /// What a ledger is to be told.
     pub claims: Option<Claims>,
+    /// What round trips are like.
+    pub messages: Option<Messages>,
+}
+
+/// Messages, each of the job's size.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    /// How many of one connection may be under way.
+    pub depth: u32,
+    /// How long they flow before they count.
+    pub warm_up: Duration,
 }
 
 /// What a ledger is told.
@@ -125,7 +142,9 @@ impl Job {
             sources: common.sources()?,
             frozen: false,
             server_pid: None,
+            hold: Duration::ZERO,
             claims: None,
+            messages: None,
         })
     }
 
@@ -134,7 +153,7 @@ impl Job {
     /// # Errors
     /// What cannot be, in a sentence.
     pub fn storm(storm: &Storm) -> Result<Self, String> {
-        let Storm { connections, threads, frozen, server_pid, .. } = *storm;
+        let Storm { connections, threads, frozen, server_pid, hold, .. } = *storm;
         let job = Self::new(Kind::Storm, &storm.common, both(&storm.bytes))?;
         if frozen && job.target.is_some() && server_pid.is_none() {
             return Err(
@@ -143,7 +162,7 @@ impl Job {
                     .to_owned(),
             );
         }
-        Ok(Self { connections, threads, frozen, server_pid, ..job })
+        Ok(Self { connections, threads, frozen, server_pid, hold, ..job })
     }
 
     /// A churn.
@@ -168,6 +187,21 @@ impl Job {
     /// As [`Job::storm`].
     pub fn health(health: &Health) -> Result<Self, String> {
         Ok(Self { count: Some(1), ..Self::new(Kind::Health, &health.common, both(&health.bytes))? })
+    }
+
+    /// Round trips.
+    ///
+    /// # Errors
+    /// As [`Job::storm`].
+    pub fn rtt(rtt: &Rtt) -> Result<Self, String> {
+        let Rtt { connections, size, depth, rate, duration, warm_up, .. } = *rtt;
+        Ok(Self {
+            connections: Some(connections),
+            duration: Some(duration),
+            rate: rate.map(|rate| rate.0),
+            messages: Some(Messages { depth, warm_up }),
+            ..Self::new(Kind::Rtt, &rtt.common, (size.into(), 0))?
+        })
     }
 
     /// Sessions at a ledger.
@@ -197,8 +231,9 @@ impl Job {
             history: ledger.history.clone(),
         };
         let bytes = (line, (transactions - 1) * line);
+        let at_once = if sessions > 0 { sessions } else { REPEATED_AT_ONCE };
         Ok(Self {
-            connections: Some(if sessions > 0 { sessions } else { REPEATED_AT_ONCE }),
+            connections: Some(ledger.slots.map_or(at_once, |slots| slots.min(at_once))),
             threads: ledger.threads,
             claims: Some(claims),
             ..Self::new(Kind::Ledger, &ledger.common, bytes)?
@@ -311,11 +346,12 @@ fn run_once(job: &Job, around: &Surroundings) -> Result<Report, Failure> {
     let books = books(job).map_err(Failure::Usage)?;
     let run = Run { job, fit, threads, spin: theirs > threads, split, target, clock: Clock::start() };
     let control = Control::new(Arc::clone(&around.interrupted));
-    let (conducted, ledger) = match books {
-        Some(books) => run.audit(books, around),
-        None => (run.conduct(&control, around, embedded.as_ref()), None),
+    let (conducted, account) = match (books, job.messages) {
+        (Some(books), _) => run.audit(books, around),
+        (None, Some(messages)) => run.round_trips(messages, &control, around),
+        (None, None) => (run.conduct(&control, around, embedded.as_ref()), Account::default()),
     };
-    Ok(run.conclude(conducted, embedded, ledger, control.is_interrupted()))
+    Ok(run.conclude(conducted, embedded, account, control.is_interrupted()))
 }
 
 /// The books of a ledger, with what a history has of them.
@@ -326,6 +362,13 @@ fn books(job: &Job) -> Result<Option<Books>, String> {
         History::open(path, &mut book).map_err(|error| format!("--history {}: {error}", path.display()))
     });
     Ok(Some(Books::new(claims.clone(), book, history.transpose()?)))
+}
+
+/// What there is to be told besides how connections ended.
+#[derive(Debug, Default)]
+struct Account {
+    ledger: Option<report::Ledger>,
+    rtt: Option<report::Rtt>,
 }
 
 /// A job on this machine.
@@ -343,7 +386,8 @@ fn wish(job: &Job, target: SocketAddr) -> Wish {
     Wish {
         target,
         connections: job.connections,
-        rate: job.rate,
+        // Messages need no ports.
+        rate: job.rate.filter(|_| job.messages.is_none()),
         count: job.count,
         sources: job.sources.clone(),
     }

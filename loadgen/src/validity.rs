@@ -1,7 +1,7 @@
 //! Whether the figures are about the target: what the generator must have kept up with, and what to do when it did not.
 
 use crate::outcome::Outcomes;
-use crate::report::{Generator, Latency, Rate, Summary, Warning};
+use crate::report::{Generator, Latency, Rate, Rtt, Summary, Warning};
 
 /// How far a percentile of shutdown may lie from where it would be had every EOF come right after the last look without
 /// it. The kernel's own percentile lies in between, and was seen at either end: this keeps it within 5 %.
@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub closed_loop: bool,
     /// Whether a ledger's books are what is judged, and not times.
     pub books: bool,
+    /// What messages did, where those are what is judged.
+    pub rtt: Option<&'a Rtt>,
     /// Whether the run was cut short: its rates say nothing then.
     pub interrupted: bool,
 }
@@ -46,6 +48,10 @@ pub struct Findings {
 pub fn examine(facts: &Facts<'_>) -> Findings {
     let mut findings = Findings::default();
     local_failures(facts, &mut findings);
+    if let Some(rtt) = facts.rtt {
+        messages(facts, rtt, &mut findings);
+        return findings;
+    }
     offered_rate(facts, &mut findings);
     observation(facts, &mut findings);
     if facts.closed_loop && facts.generator.busy > BUSY_MAX {
@@ -87,6 +93,44 @@ fn offered_rate(facts: &Facts<'_>, findings: &mut Findings) {
             format!("{achieved:.0} connections per second were started of {offered:.0} planned."),
             "Lower the rate (-r), add threads (-t), or give the generator processors of its own.",
         ));
+    }
+}
+
+/// Messages are seen as they come, between two of other connections; so what counts is whether the thread had time to
+/// spare. A schedule that a target does not keep up with is the target's affair: every wait is in the latency.
+fn messages(facts: &Facts<'_>, rtt: &Rtt, findings: &mut Findings) {
+    let is_bound = rtt.busy > BUSY_MAX;
+    let busy = rtt.busy * 100.0;
+    let slow = match (rtt.offered, rtt.achieved) {
+        (Some(offered), Some(achieved)) if achieved < ACHIEVED_MIN * offered && !facts.interrupted => {
+            Some((offered, achieved))
+        }
+        _ => None,
+    };
+    match slow {
+        Some((offered, achieved)) if is_bound => findings.invalid.push(warning(
+            format!(
+                "{achieved:.0} messages per second came back of {offered:.0} planned, and the generator was busy \
+                 {busy:.0} % of the time."
+            ),
+            "Lower the rate (-r), give the generator a processor of its own, or run several.",
+        )),
+        Some((offered, achieved)) => findings.warnings.push(warning(
+            format!(
+                "The target did not keep up: {achieved:.0} messages per second came back of {offered:.0} planned, and \
+                 those that were due waited longer and longer."
+            ),
+            "Lower the rate (-r): with a queue that grows, latency is a matter of how long it was looked at.",
+        )),
+        None if is_bound => findings.warnings.push(warning(
+            format!(
+                "Client-bound: the generator was busy {busy:.0} % of the time, so the rate is its own, and latencies \
+                 include its queues."
+            ),
+            "To load the target further run another generator on an idle processor; for its latency use a rate (-r) that \
+             leaves this one time.",
+        )),
+        None => {}
     }
 }
 

@@ -287,8 +287,10 @@ pub(super) fn script(ledger: &Ledger, report: &Report) -> String {
     .collect();
     let trouble =
         if trouble.is_empty() { String::new() } else { format!(" Trouble: {}.", trouble.join(", ")) };
+    // Only sessions that follow one another have a rate.
+    let others = if report.rate.achieved.is_none() { " and for all others" } else { "" };
     format!(
-        "Each session sends one of {each} of {}, waits for its echo and for all others, sends the rest and its total \
+        "Each session sends one of {each} of {}, waits for its echo{others}, sends the rest and its total \
          with its FIN (SHUT_WR). It is clean when every byte came back, then a right reply and the server's FIN; without \
          progress for {} it is given up.{trouble}",
         super::units::bytes(ledger.line_bytes),

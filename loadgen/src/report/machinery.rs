@@ -32,9 +32,15 @@ pub(super) fn generator(page: &mut Page, report: &Report, scale: Scale) {
         share(generator.busy)
     );
     page.item(BOLD, "generator", WIDTH, &text);
-    page.item(BOLD, "EOFs", WIDTH, &coarseness(report));
+    if report.rtt.is_none() {
+        page.item(BOLD, "EOFs", WIDTH, &coarseness(report));
+    }
     let latency = &report.latency;
     let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
+    let start_lag = match report.rtt {
+        Some(_) => "how long after its planned moment a message was sent that had a place",
+        None => "how long after its planned moment a connection was started",
+    };
     let mut rows = vec![
         row(
             "observation",
@@ -42,9 +48,9 @@ pub(super) fn generator(page: &mut Page, report: &Report, scale: Scale) {
             "how late an EOF can have been seen: from the last look without it (or SHUT_WR) to it",
         ),
         row("loop lag", &latency.loop_lag, "how long a thread was away from looking, each time"),
-        row("start lag", &latency.start_lag, "how long after its planned moment a connection was started"),
+        row("start lag", &latency.start_lag, start_lag),
     ];
-    rows.retain(|row| row.summary.count() > 0);
+    rows.retain(|row| row.summary.count() > 0 && (report.rtt.is_none() || row.name != "observation"));
     if !rows.is_empty() {
         page.blank();
         latency::write(page, &rows, scale, false);

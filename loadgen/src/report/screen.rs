@@ -12,6 +12,8 @@ use super::latency::{self, Row};
 use super::layout::{BAD, BAR, BOLD, COLUMNS, DIM, GOOD, MIND, PLAIN, Page, style_of};
 use super::ledger;
 use super::machinery;
+use super::rtt;
+use super::summary::Summary;
 use super::units::{Scale, bytes, counted, grouped, percent, rate, span};
 use super::{Generator, Latency, Report, Target, Warning};
 use crate::outcome::Outcome;
@@ -63,8 +65,12 @@ fn run(page: &mut Page, report: &Report) {
     let duration = config.duration_ns.map(|duration| format!(" for {}", span(duration)));
     let limits = [duration, count].into_iter().flatten().collect::<Vec<_>>().join(" or");
     let what = match (report.scenario, config.rate) {
-        ("storm", _) => connections,
+        ("storm", _) => format!("{connections}{}", held(report)),
         ("ledger", _) => sessions(report),
+        ("rtt", planned) => {
+            let planned = planned.map(|planned| format!(", {} messages planned", rate(planned)));
+            format!("{connections}{}{limits}", planned.unwrap_or_default())
+        }
         (_, Some(planned)) => format!("{} planned{limits}, at most {connections} at a time,", rate(planned)),
         (_, None) => format!("{connections} at a time{limits}, one after the other,"),
     };
@@ -74,10 +80,19 @@ fn run(page: &mut Page, report: &Report) {
     page.paragraph(DIM, 0, &place(report));
 }
 
+fn held(report: &Report) -> String {
+    report.config.hold_ns.map(|hold| format!(", held for {}", span(hold))).unwrap_or_default()
+}
+
 fn sessions(report: &Report) -> String {
     let claimed = report.ledger.as_ref().map(|ledger| ledger.transactions).unwrap_or_default();
     let sessions = counted(report.config.sessions.unwrap_or_default().into(), "session", "sessions");
-    format!("{sessions} with {}", counted(claimed, "transaction each", "transactions each"))
+    let connections = report.config.connections;
+    let slots = match report.rate.achieved {
+        Some(_) => format!(", {} at a time,", counted(connections.into(), "connection", "connections")),
+        None => String::new(),
+    };
+    format!("{sessions} with {}{slots}", counted(claimed, "transaction each", "transactions each"))
 }
 
 fn target(report: &Report) -> String {
@@ -97,6 +112,9 @@ fn target(report: &Report) -> String {
 fn script(report: &Report) -> String {
     if let Some(ledger) = &report.ledger {
         return ledger::script(ledger, report);
+    }
+    if report.rtt.is_some() {
+        return rtt::script(report);
     }
     let config = &report.config;
     let tail = match config.tail_bytes {
@@ -158,6 +176,7 @@ fn figures(page: &mut Page, report: &Report) {
     let ended = report.outcomes.total();
     page.blank();
     ledger::figure(page, report, WIDTH);
+    rtt::figures(page, report, WIDTH);
     if let Some(thaw) = generator.thaw_to_last_eof_ns {
         let each = if ended > 1 { format!(", or {} an ending", span(thaw / ended)) } else { String::new() };
         let text = format!("{}{each}: the server's own time from the moment it went on", span(thaw));
@@ -203,6 +222,9 @@ fn offered(report: &Report) -> String {
 
 /// The rows of the main table. What has no sample is left out, but never the headline.
 fn phases(report: &Report) -> Vec<Row<'_>> {
+    if let Some(rtt) = &report.rtt {
+        return rtt::rows(report, rtt);
+    }
     let latency = &report.latency;
     let row = |name, summary, meaning: &str| Row { name, summary, meaning: meaning.to_owned() };
     let mut rows = vec![
@@ -244,6 +266,9 @@ fn latency_title(report: &Report) -> &'static str {
     if report.ledger.is_some() {
         return "Shutdown latency, the reply of the ledger included, and its phases";
     }
+    if report.rtt.is_some() {
+        return "Round trips, and how their connections began and ended";
+    }
     "Shutdown latency and its phases"
 }
 
@@ -276,10 +301,13 @@ fn times(page: &mut Page, title: &str, rows: &[Row<'_>], scale: Scale) {
 }
 
 fn histogram(page: &mut Page, report: &Report, scale: Scale) {
-    let shutdown = &report.latency.shutdown;
-    let rows = bars::rows(shutdown);
+    let (spreads, shown): (&str, &Summary) = match &report.rtt {
+        Some(rtt) => ("round trips spread: messages", &rtt.latency),
+        None => ("shutdown latency spreads: connections", &report.latency.shutdown),
+    };
+    let rows = bars::rows(shown);
     let Some(largest) = rows.iter().map(|row| row.count).max() else { return };
-    page.heading(&format!("How shutdown latency spreads: connections by time, in {}", scale.unit.name()));
+    page.heading(&format!("How {spreads} by time, in {}", scale.unit.name()));
     let labels: Vec<[String; 2]> =
         rows.iter().map(|row| [scale.edge(row.from_ns), scale.edge(row.to_ns)]).collect();
     let width = |index: usize| labels.iter().map(|label| label[index].len()).max().unwrap_or_default();
@@ -290,15 +318,14 @@ fn histogram(page: &mut Page, report: &Report, scale: Scale) {
     for (row, [low, high]) in rows.iter().zip(&labels) {
         let label = format!("  {low:>from$} to {high:>to$}  ");
         let bar = format!("{:length$}", bar(row.count, largest, length));
-        let figures =
-            format!("  {:>count$}  {:>8}", grouped(row.count), percent(row.count, shutdown.count()));
+        let figures = format!("  {:>count$}  {:>8}", grouped(row.count), percent(row.count, shown.count()));
         page.spans(&[(PLAIN, &label), (BAR, &bar), (PLAIN, &figures)]);
     }
-    if shutdown.saturated() > 0 {
+    if shown.saturated() > 0 {
         let text = format!(
             "{} longer than {} and counted there; max above is exact.",
-            counted(shutdown.saturated(), "was", "were"),
-            span(shutdown.histogram().high())
+            counted(shown.saturated(), "was", "were"),
+            span(shown.histogram().high())
         );
         page.paragraph(DIM, 2, &text);
     }

@@ -2,7 +2,7 @@
 
 use super::ledger::{self, Judged};
 use super::units::{counted, grouped};
-use super::{Generator, Ledger, Server, Target, Verdict, Warning};
+use super::{Generator, Ledger, Rtt, Server, Target, Verdict, Warning, rtt};
 use crate::outcome::{Outcome, Outcomes};
 
 /// Every connection ended cleanly, and nothing else went wrong.
@@ -63,6 +63,8 @@ pub struct Facts<'a> {
     pub server: Option<&'a Server>,
     /// What a ledger said.
     pub ledger: Option<&'a Ledger>,
+    /// What messages did.
+    pub rtt: Option<&'a Rtt>,
     /// Whether a signal ended the run early.
     pub interrupted: bool,
     /// What failed besides connections: the embedded server that did not end, a process that could not be stopped.
@@ -212,6 +214,7 @@ fn exit_code(facts: &Facts<'_>) -> u8 {
     } else if clean == 0
         || wanted + censored < facts.outcomes.total()
         || facts.ledger.is_some_and(|ledger| !ledger::judge(ledger).is_right)
+        || facts.rtt.is_some_and(|rtt| rtt.messages == 0)
         || facts.failed.is_some()
         || contradiction(facts).is_some()
     {
@@ -224,9 +227,10 @@ fn exit_code(facts: &Facts<'_>) -> u8 {
 /// What comes first is what the exit code is about; wrong endings are named behind it, for they are true in an invalid
 /// run too.
 fn said(facts: &Facts<'_>) -> Said {
-    let endings = match facts.ledger {
-        Some(ledger) => with_books(ledger::judge(ledger), endings(facts), facts),
-        None => endings(facts),
+    let endings = match (facts.ledger, facts.rtt) {
+        (Some(ledger), _) => with_books(ledger::judge(ledger), endings(facts), facts),
+        (None, Some(rtt)) => with_messages(rtt, endings(facts)),
+        (None, None) => endings(facts),
     };
     let mut said = if !facts.generator.valid {
         invalid(facts, endings)
@@ -260,6 +264,14 @@ fn with_books(books: Judged, endings: Said, facts: &Facts<'_>) -> Said {
         sentence,
         remedy: if is_right || (remedy.is_none() && !is_well) { endings.remedy } else { remedy },
     }
+}
+
+fn with_messages(rtt: &Rtt, endings: Said) -> Said {
+    let sentence = format!("{}; {}", rtt::sentence(rtt), uncapitalised(&endings.sentence));
+    let remedy = endings.remedy.or_else(|| {
+        (rtt.messages == 0).then(|| "Let it last longer (-d), or send smaller messages (-s).".to_owned())
+    });
+    Said { sentence, remedy }
 }
 
 fn invalid(facts: &Facts<'_>, endings: Said) -> Said {
@@ -385,7 +397,7 @@ fn sentence(outcome: Outcome, count: u64, total: u64) -> String {
         }
         Outcome::ResetAfterEof => format!("{connections} {were} reset right behind the server's FIN"),
         Outcome::EarlyEof => format!("{connections} got the server's FIN before the client had sent its own"),
-        Outcome::EchoTimeout => format!("{connections} did not get the first bytes back in time"),
+        Outcome::EchoTimeout => format!("{connections} waited in vain for an echo"),
         Outcome::DrainTimeout => {
             format!("{connections} stalled after the client's FIN, with bytes missing until the timeout")
         }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::conclude::ended_per_second;
 use super::conduct::{Conducted, Round};
-use super::{Claims, Run, Surroundings};
+use super::{Account, Claims, Run, Surroundings};
 use crate::clock::Nanos;
 use crate::control::Control;
 use crate::ledger::answer::{Reply, Status};
@@ -76,7 +77,7 @@ struct Audit<'a> {
 
 impl Run<'_> {
     /// Runs sessions at a ledger, to their end.
-    pub(super) fn audit(&self, books: Books, around: &Surroundings) -> (Conducted, Option<report::Ledger>) {
+    pub(super) fn audit(&self, books: Books, around: &Surroundings) -> (Conducted, Account) {
         let conducted = Conducted::new(self.clock, self.timeout_ns());
         let mut audit = Audit { run: self, around, books, conducted, next_id: 0 };
         audit.all();
@@ -85,7 +86,7 @@ impl Run<'_> {
         if let Some(failed) = books.failed {
             conducted.failed.get_or_insert(failed);
         }
-        (conducted, Some(ledger))
+        (conducted, Account { ledger: Some(ledger), ..Account::default() })
     }
 }
 
@@ -99,7 +100,10 @@ impl Audit<'_> {
         if sessions > 0 {
             let draw = &mut self.books.draw;
             let visits = (0..sessions).map(|_| draw.visit(transactions, line_bytes, mix)).collect();
-            self.visit(visits, true);
+            // With fewer slots than sessions nobody can wait for all others.
+            let all_at_once = self.run.fit.connections >= sessions;
+            let rate = self.visit(visits, all_at_once);
+            self.conducted.crowd = rate.filter(|_| !all_at_once);
             if !self.ask("crowd", tries.max(1)) {
                 return;
             }
@@ -178,8 +182,8 @@ impl Audit<'_> {
         });
     }
 
-    /// Makes visits, and enters what came of them.
-    fn visit(&mut self, visits: Vec<Visit>, barrier: bool) {
+    /// Makes visits, and enters what came of them; how many ended per second.
+    fn visit(&mut self, visits: Vec<Visit>, barrier: bool) -> Option<f64> {
         let again = visits.iter().filter(|visit| visit.again).count();
         let goal = (visits.len() + again) as u64;
         let tasks = self.tasks(visits, barrier);
@@ -200,7 +204,9 @@ impl Audit<'_> {
             books.failed.get_or_insert(format!("--history cannot be written: {error}"));
         }
         books.attempts.extend(attempts);
+        let rate = ended_per_second(&conducted.recorder);
         self.conducted.add(conducted);
+        rate
     }
 
     /// The visits, dealt to the threads.

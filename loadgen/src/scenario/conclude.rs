@@ -1,7 +1,7 @@
 //! What was seen, put together: rates, the generator's health, the server's account, the verdict.
 
 use super::conduct::nanos;
-use super::{Conducted, Embedded, Kind, Run};
+use super::{Account, Conducted, Embedded, Kind, Run};
 use crate::host;
 use crate::recorder::{Recorder, Span};
 use crate::report::verdict::{self, verdict};
@@ -14,9 +14,10 @@ impl Run<'_> {
         &self,
         mut conducted: Conducted,
         embedded: Option<Embedded>,
-        ledger: Option<report::Ledger>,
+        account: Account,
         interrupted: bool,
     ) -> Report {
+        let Account { ledger, rtt } = account;
         let mut warnings = Vec::new();
         let server = embedded.map(|embedded| embedded.end(&conducted.recorder.outcomes)).transpose();
         let server = server.unwrap_or_else(|error| {
@@ -31,6 +32,9 @@ impl Run<'_> {
         }
         let rate = self.rate(&conducted);
         let mut generator = self.generator(&conducted);
+        if let Some(rtt) = &rtt {
+            generator.busy = rtt.busy;
+        }
         let recorder = conducted.recorder;
         let findings = validity::examine(&validity::Facts {
             latency: &recorder.latency,
@@ -38,6 +42,7 @@ impl Run<'_> {
             outcomes: &recorder.outcomes,
             generator: &generator,
             books: ledger.is_some(),
+            rtt: rtt.as_ref(),
             closed_loop: self.job.kind == Kind::Churn && self.job.rate.is_none(),
             interrupted: interrupted || conducted.cut_short,
         });
@@ -53,6 +58,7 @@ impl Run<'_> {
             generator: &generator,
             server: server.as_ref(),
             ledger: ledger.as_ref(),
+            rtt: rtt.as_ref(),
             interrupted,
             failed: conducted.failed,
         });
@@ -69,6 +75,7 @@ impl Run<'_> {
             generator,
             server,
             ledger,
+            rtt,
             warnings,
             verdict,
         }
@@ -87,6 +94,9 @@ impl Run<'_> {
             threads: self.threads,
             sources: self.fit.sources.clone(),
             frozen: job.frozen,
+            hold_ns: (!job.hold.is_zero()).then(|| nanos(job.hold)),
+            depth: job.messages.map(|messages| messages.depth),
+            warm_up_ns: job.messages.map(|messages| nanos(messages.warm_up)),
             sessions: job.claims.as_ref().map(|claims| claims.sessions),
             server_pid: job.server_pid.map(std::num::NonZeroU32::get),
         }
@@ -95,7 +105,8 @@ impl Run<'_> {
     fn rate(&self, conducted: &Conducted) -> Rate {
         let recorder = &conducted.recorder;
         let achieved = match (self.job.kind, self.job.rate) {
-            (Kind::Storm | Kind::Health | Kind::Ledger, _) => None,
+            (Kind::Storm | Kind::Health | Kind::Rtt, _) => None,
+            (Kind::Ledger, _) => conducted.crowd,
             // Of an open loop its starts are measured: how long they take is up to the target.
             (Kind::Churn, Some(rate)) => {
                 let last = recorder.starts.map_or(0, |starts| starts.last.saturating_sub(conducted.begin));
@@ -106,13 +117,11 @@ impl Run<'_> {
                 let on_time = (recorder.started as f64 / rate * 1e9) as u64;
                 per_second(recorder.started, planned.max(last).max(on_time))
             }
-            // What ends after the last start is up to the target here too: one that hangs is no slower rate.
-            (Kind::Churn, None) => recorder.starts.and_then(|starts| match recorder.ended_before_start {
-                0 => per_second(recorder.outcomes.total(), elapsed_ns(recorder)),
-                ended => per_second(ended, starts.length()),
-            }),
+            (Kind::Churn, None) => ended_per_second(recorder),
         };
-        Rate { offered: self.job.rate, achieved, missed: recorder.missed }
+        // Messages have rates of their own.
+        let offered = self.job.rate.filter(|_| self.job.kind != Kind::Rtt);
+        Rate { offered, achieved, missed: recorder.missed }
     }
 
     fn generator(&self, conducted: &Conducted) -> Generator {
@@ -168,6 +177,14 @@ impl Conducted {
     fn was_served_while_frozen(&self) -> bool {
         self.thaw.zip(self.recorder.first_clean_eof).is_some_and(|(thaw, eof)| eof < thaw)
     }
+}
+
+/// The rate of a closed loop. What ends after the last start is up to the target: one that hangs is no slower rate.
+pub(super) fn ended_per_second(recorder: &Recorder) -> Option<f64> {
+    recorder.starts.and_then(|starts| match recorder.ended_before_start {
+        0 => per_second(recorder.outcomes.total(), elapsed_ns(recorder)),
+        ended => per_second(ended, starts.length()),
+    })
 }
 
 fn elapsed_ns(recorder: &Recorder) -> u64 {

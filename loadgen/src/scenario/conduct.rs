@@ -34,6 +34,8 @@ pub(super) struct Conducted {
     pub(super) storm_began: Option<Nanos>,
     /// Their half-closes, and the EOFs behind those.
     pub(super) storm: Option<(Option<Span>, Option<Span>)>,
+    /// Of a crowd at a ledger that did not wait for each other: how many ended per second.
+    pub(super) crowd: Option<f64>,
     /// When the server was let go on.
     pub(super) thaw: Option<Nanos>,
     /// When the schedule began.
@@ -63,6 +65,7 @@ impl Conducted {
             barrier: None,
             storm_began: None,
             storm: None,
+            crowd: None,
             thaw: None,
             begin: 0,
             cut_short: false,
@@ -77,6 +80,7 @@ impl Conducted {
         self.barrier = self.barrier.or(later.barrier);
         self.storm_began = self.storm_began.or(later.storm_began);
         self.storm = self.storm.or(later.storm);
+        self.crowd = self.crowd.or(later.crowd);
         self.thaw = self.thaw.or(later.thaw);
         self.cut_short |= later.cut_short;
         self.failed = self.failed.take().or(later.failed);
@@ -154,7 +158,7 @@ impl Run<'_> {
             self.wait(control, round, &mut progress, |control| control.ready_count() == self.threads);
             // Otherwise it was interrupted, and nobody waits at the barrier any more.
             if control.ready_count() == self.threads && !control.is_cut_short() {
-                self.let_go(control, round, conducted);
+                self.let_go(control, round, &mut progress, conducted);
             }
         }
         self.wait(control, round, &mut progress, |_| false);
@@ -164,8 +168,15 @@ impl Run<'_> {
     }
 
     /// Lets the barrier fall; if so wished, while the server stands still.
-    fn let_go(&self, control: &Control, round: &Round<'_>, conducted: &mut Conducted) {
+    fn let_go(
+        &self,
+        control: &Control,
+        round: &Round<'_>,
+        progress: &mut Option<Progress>,
+        conducted: &mut Conducted,
+    ) {
         let pid = self.pid_to_freeze(round.embedded);
+        self.hold(control, round, progress);
         let frozen = match pid.map(|pid| self.freeze(round.around, pid)).transpose() {
             Ok(frozen) => frozen,
             Err(error) => {
@@ -183,6 +194,12 @@ impl Run<'_> {
                 conducted.failed = Some(format!("the server could not be let go on: {error}"));
             }
         }
+    }
+
+    /// Lets everything stand ready for as long as was wished for.
+    fn hold(&self, control: &Control, round: &Round<'_>, progress: &mut Option<Progress>) {
+        let until = self.clock.now() + nanos(self.job.hold);
+        self.wait(control, round, progress, |control| self.clock.now() >= until || control.is_cut_short());
     }
 
     /// Until everything was issued that could be, or something speaks against waiting any longer: what does not fit
@@ -208,7 +225,7 @@ impl Run<'_> {
     }
 
     /// Until `is_over`, or every thread has ended.
-    fn wait(
+    pub(super) fn wait(
         &self,
         control: &Control,
         round: &Round<'_>,
@@ -233,6 +250,7 @@ impl Run<'_> {
             Kind::Storm => ("ending", ended),
             Kind::Ledger => ("claiming", ended),
             Kind::Churn | Kind::Health => ("churning", ended),
+            Kind::Rtt => return self.messages_so_far(control, now),
         };
         Snapshot { phase, done, total: round.goal, in_flight, failed, elapsed: now, limit: self.job.duration }
     }
@@ -279,9 +297,9 @@ impl Run<'_> {
 }
 
 /// However a thread ends, nobody waits for it any more; where it failed, the others do not wait at the barrier either.
-struct TellOnDrop<'a> {
-    control: &'a Control,
-    is_well: bool,
+pub(super) struct TellOnDrop<'a> {
+    pub(super) control: &'a Control,
+    pub(super) is_well: bool,
 }
 
 impl Drop for TellOnDrop<'_> {

@@ -77,6 +77,8 @@ pub struct Flowed {
     pub unfinished: u64,
     /// Those of them that came back afterwards.
     pub late: u64,
+    /// Those of them that had not got a place by then, and were never sent.
+    pub unsent: u64,
     /// The time in it in which there was something to do.
     pub busy_ns: Nanos,
 }
@@ -126,6 +128,8 @@ struct Traffic<'s, 'a> {
     /// When the span ends.
     until: Nanos,
     begin: Nanos,
+    /// The time in the window in which there was nothing to do.
+    idle_ns: Nanos,
     next_sweep: Nanos,
     /// Messages that were back when the window ended.
     back: u64,
@@ -160,6 +164,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
             span: Span::WarmUp,
             until: 0,
             begin: 0,
+            idle_ns: 0,
             next_sweep: 0,
             back: 0,
             seen: Flowed {
@@ -170,6 +175,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
                 latency: Summary::new(longest),
                 unfinished: 0,
                 late: 0,
+                unsent: 0,
                 busy_ns: 0,
             },
             lanes,
@@ -184,6 +190,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
         self.start(began);
         let mut events = Events::with_capacity(EVENTS);
         let mut awake_since = began;
+        let mut turned = began;
         let mut was_active = true;
         loop {
             let now = self.swarm.clock.now();
@@ -194,8 +201,6 @@ impl<'s, 'a> Traffic<'s, 'a> {
             let worked = self.work(now);
             let before = if worked { self.swarm.clock.now() } else { now };
             if worked || was_active {
-                // A mark may have come in between, and what it is used for is not the flow's.
-                self.seen.busy_ns += before - awake_since.max(self.begin).min(before);
                 self.swarm.recorder.latency.loop_lag.record(before - awake_since);
             }
             let timeout = self.poll_timeout(before);
@@ -209,6 +214,16 @@ impl<'s, 'a> Traffic<'s, 'a> {
             if was_active {
                 self.swarm.last_event = after;
             }
+            if self.span == Span::Window {
+                // Waiting is idle, and so is a turn in which nothing came of looking.
+                let idle_since = match timeout.is_zero() {
+                    true if worked || was_active => after,
+                    true => turned.max(self.begin),
+                    false => before,
+                };
+                self.idle_ns += after - idle_since;
+            }
+            turned = after;
             self.swarm.now = after;
             let mut shown = 0;
             for event in &events {
@@ -249,13 +264,13 @@ impl<'s, 'a> Traffic<'s, 'a> {
             self.span = Span::Window;
             self.begin = self.swarm.clock.now();
             self.until = self.begin + self.flow.duration_ns;
-            self.seen.busy_ns = 0;
             on_mark(Mark::Begin);
         }
         if self.span == Span::Window && (hurries || now >= self.until) {
             let end = self.swarm.clock.now();
             self.span = Span::Ending;
             self.seen.elapsed_ns = end - self.begin;
+            self.seen.busy_ns = self.seen.elapsed_ns.saturating_sub(self.idle_ns);
             on_mark(Mark::End);
             self.reckon(end);
         }
@@ -264,16 +279,13 @@ impl<'s, 'a> Traffic<'s, 'a> {
     /// What was due before `end`, and what of it was back.
     fn reckon(&mut self, end: Nanos) {
         self.back = self.lanes.iter().map(Lane::back).sum();
-        let due = match self.schedule {
-            Some(schedule) => {
-                while schedule.at(self.next) < end {
-                    self.next += 1;
-                }
-                self.next
-            }
-            None => self.lanes.iter().map(|lane| lane.begun).sum(),
-        };
+        let begun: u64 = self.lanes.iter().map(|lane| lane.begun).sum();
+        while self.schedule.is_some_and(|schedule| schedule.at(self.next) < end) {
+            self.next += 1;
+        }
+        let due = if self.schedule.is_some() { self.next } else { begun };
         self.seen.unfinished = due - self.back;
+        self.seen.unsent = due - begun;
     }
 
     fn is_over(&self) -> bool {
@@ -282,8 +294,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
 
     /// Takes what is due, and lets a few have their turn; whether there was anything to do.
     fn work(&mut self, now: Nanos) -> bool {
-        self.take_due(now);
-        let mut worked = false;
+        let mut worked = self.take_due(now);
         for _ in 0..TURNS_PER_LOOK {
             let Some(key) = self.queue.pop_front() else { break };
             self.attend(key, now);
@@ -298,12 +309,13 @@ impl<'s, 'a> Traffic<'s, 'a> {
         worked
     }
 
-    /// Makes messages due, each on the connection whose turn it is; those that have a place are put into the queue.
-    fn take_due(&mut self, now: Nanos) {
-        let Some(schedule) = self.schedule.filter(|_| self.span != Span::Ending) else { return };
-        for _ in 0..DUE_PER_LOOK {
+    /// Makes messages due, each on the connection whose turn it is, and puts those that have a place into the queue;
+    /// whether there were any.
+    fn take_due(&mut self, now: Nanos) -> bool {
+        let Some(schedule) = self.schedule.filter(|_| self.span != Span::Ending) else { return false };
+        for nth in 0..DUE_PER_LOOK {
             if schedule.at(self.next) > now {
-                return;
+                return nth > 0;
             }
             self.next += 1;
             let key = self.order[self.turn];
@@ -315,6 +327,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
                 self.queue.push_back(key);
             }
         }
+        true
     }
 
     fn poll_timeout(&self, now: Nanos) -> Duration {
@@ -350,6 +363,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
                 self.hand_over(key, Event::Overdue, None);
             }
         }
+        self.swarm.control.tell_flowed(self.lanes.iter().map(Lane::back).sum());
         if self.swarm.clients.len() > self.alive {
             self.swarm.sweep(now);
             self.next_sweep = self.next_sweep.min(self.swarm.next_sweep);

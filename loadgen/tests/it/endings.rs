@@ -120,7 +120,7 @@ fn words(outcome: Outcome) -> &'static str {
         Outcome::ResetAfterDrain => "reset where the server's FIN was due",
         Outcome::ResetAfterEof => "reset right behind the server's FIN",
         Outcome::EarlyEof => "the server's FIN before the client had sent its own",
-        Outcome::EchoTimeout => "did not get the first bytes back in time",
+        Outcome::EchoTimeout => "waited in vain for an echo",
         Outcome::DrainTimeout => "stalled after the client's FIN",
         Outcome::EofTimeout => "every byte back, but not the server's FIN",
         Outcome::ConnectRefused

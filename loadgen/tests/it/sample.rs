@@ -127,6 +127,7 @@ pub(crate) fn clean_storm() -> Report {
         generator: healthy(),
         server: Some(server()),
         ledger: None,
+        rtt: None,
         exemplars: (0..5).map(|index| clean_exemplar(9_999 - index)).collect(),
         warnings: vec![Warning {
             what: "Source and target are on one host: loopback shows a shape, not a network's figures."
@@ -333,6 +334,7 @@ impl Judged for Report {
             generator: &self.generator,
             server: self.server.as_ref(),
             ledger: self.ledger.as_ref(),
+            rtt: self.rtt.as_ref(),
             interrupted: false,
             failed: None,
         });
@@ -356,6 +358,9 @@ fn settings() -> Settings {
         threads: 1,
         sources: (2..18).map(|last| [127, 0, 0, last].into()).collect(),
         frozen: false,
+        hold_ns: None,
+        depth: None,
+        warm_up_ns: None,
         sessions: None,
         server_pid: None,
     }

@@ -262,6 +262,7 @@ impl World {
             }
             Event::Checked { error } => facts.behind = error,
             Event::Interrupted => facts.interrupted = true,
+            Event::Overdue => unreachable!("nothing flows beside the machine here"),
             Event::Closed => {}
         }
     }

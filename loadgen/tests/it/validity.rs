@@ -1,7 +1,7 @@
 //! When a run is about its generator: each reason by itself, and none where there is none.
 
 use finwait_loadgen::outcome::{Outcome, Outcomes};
-use finwait_loadgen::report::{Generator, Latency, Rate};
+use finwait_loadgen::report::{Generator, Latency, Rate, Rtt};
 use finwait_loadgen::validity::{Facts, Findings, examine};
 
 /// A run without fault, for a test to spoil.
@@ -12,6 +12,7 @@ struct Run {
     generator: Generator,
     closed_loop: bool,
     books: bool,
+    rtt: Option<Rtt>,
     interrupted: bool,
 }
 
@@ -38,6 +39,7 @@ impl Run {
             },
             closed_loop: false,
             books: false,
+            rtt: None,
             interrupted: false,
         };
         run.see(2000, 1_000_000, 20_000);
@@ -61,6 +63,7 @@ impl Run {
             generator: &self.generator,
             closed_loop: self.closed_loop,
             books: self.books,
+            rtt: self.rtt.as_ref(),
             interrupted: self.interrupted,
         })
     }

@@ -59,6 +59,7 @@ impl Run {
             generator: &self.generator,
             server: self.server.as_ref(),
             ledger: None,
+            rtt: None,
             interrupted: self.interrupted,
             failed: self.failed.clone(),
         })

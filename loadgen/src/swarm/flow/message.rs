@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::super::transfer::{TURNS, would_block};
+use super::lane::Lane;
 use super::{Event, Nanos, Phase, Span, Swarm, Traffic};
 use crate::fault::Fault;
 use crate::sys;
@@ -30,6 +31,12 @@ impl Traffic<'_, '_> {
         if std::mem::take(&mut lane.unread) {
             self.receive(key, true);
         }
+        let lane = &self.lanes[key];
+        // A message that has no place yet waits for the target, not for us.
+        if self.schedule.is_some() && lane.begun < lane.due && lane.flying < self.flow.depth {
+            let lag = now.saturating_sub(self.due_at(lane, now));
+            self.swarm.recorder.latency.start_lag.record(lag);
+        }
         self.begin(key, now);
         self.send(key);
     }
@@ -37,21 +44,27 @@ impl Traffic<'_, '_> {
     /// Gives places to messages that are due: on a schedule as many as it has made due, otherwise as many as there are
     /// places, due at `now`.
     fn begin(&mut self, key: usize, now: Nanos) {
-        let lane = &mut self.lanes[key];
         let (size, depth) = (self.flow.size, self.flow.depth);
-        if !lane.alive || self.span == Span::Ending {
+        if self.span == Span::Ending {
             return;
         }
-        let places = &mut self.due_at[key * depth as usize..][..depth as usize];
-        while lane.flying < depth {
-            let due_at = match self.schedule {
-                Some(_) if lane.begun == lane.due => break,
-                Some(schedule) => schedule.at(lane.position + lane.begun * self.order.len() as u64),
-                None => now,
-            };
-            places[lane.begin(size, depth, now) as usize] = due_at;
+        loop {
+            let lane = &self.lanes[key];
+            let is_due = self.schedule.is_none() || lane.begun < lane.due;
+            if !lane.alive || !is_due || lane.flying == depth {
+                return;
+            }
+            let due_at = self.due_at(lane, now);
+            let place = self.lanes[key].begin(size, depth, now);
+            self.due_at[key * depth as usize + place as usize] = due_at;
             self.in_flight += 1;
         }
+    }
+
+    /// When the next message of a lane was due, or is. That follows from its number, so a queue needs no memory.
+    fn due_at(&self, lane: &Lane, now: Nanos) -> Nanos {
+        let nth = lane.position + lane.begun * self.order.len() as u64;
+        self.schedule.map_or(now, |schedule| schedule.at(nth))
     }
 
     /// Sends what can be sent of messages that have a place: all of it in one call, up to the size of a piece.
