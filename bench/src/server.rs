@@ -58,6 +58,12 @@ impl Server {
         }
     }
 
+    /// Its process, which may have others below it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The CPU time of each of its threads so far.
     ///
     /// # Errors
