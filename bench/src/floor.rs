@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
+use socket2::SockRef;
 
 use crate::peers::{self, Failure, pause_after, say_listening};
 use crate::platform;
@@ -60,6 +61,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let _ = finwait_server::sys::raise_descriptor_limit();
     let listener = peers::listen(args.listen)?;
     listener.set_nonblocking(true)?;
+    if matches!(args.work, Work::Churn) {
+        // Inherited by whoever connects from now on, and so no call for each.
+        SockRef::from(&listener).set_read_timeout(Some(SILENCE_MAX))?;
+    }
     say_listening(listener.local_addr()?)?;
     let done = match args.work {
         Work::Echo { size, connections } => echo(&listener, size, connections.unwrap_or(usize::MAX)),
@@ -96,8 +101,6 @@ fn echo_message(conn: &mut TcpStream, size: usize, bytes: &mut [u8]) -> io::Resu
 }
 
 fn churn(listener: &TcpListener) -> io::Result<()> {
-    // Inherited by what is accepted, and so no call for each.
-    socket2::SockRef::from(listener).set_read_timeout(Some(SILENCE_MAX))?;
     let mut bytes = vec![0; BUFFER_BYTES];
     let mut conns: VecDeque<TcpStream> = VecDeque::new();
     loop {

@@ -30,6 +30,10 @@ enum Command {
     /// Continues a stopped process when its standard input ends, as the generator's library starts it.
     #[command(hide = true)]
     Thaw(Thaw),
+    /// Says that somebody else listens as soon as it does, for servers that do not say it themselves.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    SayWhen(peers::programs::SayWhen),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         Command::Peer(args) => ended(peers::run(args)),
         Command::Floor(args) => ended(floor::run(&args)),
         Command::Thaw(thaw) => freeze::thaw(thaw.pid.get(), thaw.after),
+        #[cfg(target_os = "linux")]
+        Command::SayWhen(args) => ended(peers::programs::say_when(&args)),
     }
 }
 

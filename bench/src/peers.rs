@@ -27,28 +27,34 @@ mod finwait;
 mod listener;
 #[cfg(target_os = "linux")]
 mod monoio;
+#[cfg(target_os = "linux")]
+pub mod programs;
 mod threads;
 mod tokio;
 mod tokio_lean;
 
 /// Every server, in the order in which they are listed.
 pub const PEERS: &[Peer] = &[
-    Peer { name: "uring", about: "finwait, its engine of that name", serve: finwait::uring },
-    Peer { name: "mio", about: "finwait, its engine of that name", serve: finwait::mio },
-    Peer { name: "tokio-uring", about: "finwait, its engine of that name", serve: finwait::tokio_uring },
-    Peer { name: "tokio", about: "a task for each connection, each with a buffer", serve: tokio::serve },
-    Peer { name: "tokio-lean", about: "likewise, with one buffer for all", serve: tokio_lean::serve },
+    peer("uring", "finwait, its engine of that name", finwait::uring),
+    peer("mio", "finwait, its engine of that name", finwait::mio),
+    peer("tokio-uring", "finwait, its engine of that name", finwait::tokio_uring),
+    peer("tokio", "a task for each connection, each with a buffer", tokio::serve),
+    peer("tokio-lean", "likewise, with one buffer for all", tokio_lean::serve),
     #[cfg(target_os = "linux")]
-    Peer { name: "monoio", about: "a runtime on io_uring", serve: monoio::serve },
+    peer("monoio", "a runtime on io_uring", monoio::serve),
     #[cfg(target_os = "linux")]
-    Peer { name: "compio", about: "a runtime on io_uring", serve: compio::serve },
-    Peer { name: "epoll", about: "written by hand on mio, with one buffer for all", serve: epoll::serve },
-    Peer { name: "threads", about: "a thread for each connection", serve: threads::serve },
-    Peer {
-        name: "abrupt",
-        about: "wrong on purpose: closes at the FIN, whatever is owed",
-        serve: abrupt::serve,
-    },
+    peer("compio", "another runtime on io_uring", compio::serve),
+    peer("epoll", "written by hand on mio, with one buffer for all", epoll::serve),
+    peer("threads", "a thread for each connection", threads::serve),
+    #[cfg(target_os = "linux")]
+    peer("socat", "the program, a process for each connection", programs::socat),
+    #[cfg(target_os = "linux")]
+    peer("haproxy", "the program, passing on to `epoll` and back", programs::haproxy),
+    #[cfg(target_os = "linux")]
+    peer("node", "the program, with ten lines of JavaScript", programs::node),
+    #[cfg(target_os = "linux")]
+    peer("external", "PATH [ARGS]: any that says `listening on ADDR:PORT`", programs::external),
+    peer("abrupt", "wrong on purpose: closes at the FIN, whatever is owed", abrupt::serve),
 ];
 
 /// One of the servers.
@@ -57,7 +63,13 @@ pub struct Peer {
     pub name: &'static str,
     /// What it is, in some words.
     pub about: &'static str,
-    serve: fn(&Job) -> Result<(), Failure>,
+    serve: Serve,
+}
+
+type Serve = fn(&Job) -> Result<(), Failure>;
+
+const fn peer(name: &'static str, about: &'static str, serve: Serve) -> Peer {
+    Peer { name, about, serve }
 }
 
 /// What `peer` is told.
@@ -66,7 +78,7 @@ pub struct Peer {
 pub struct Args {
     /// Which server.
     pub name: String,
-    /// What the server is told beyond that: flags of finwait-server behind `--`.
+    /// What the server is told beyond that: flags of finwait-server behind `--`, or an external program and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub args: Vec<OsString>,
     /// Room for what is received, of each connection or of all.
@@ -75,6 +87,9 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// End with this process, which is the one that started us: Linux alone.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub end_with: Option<u32>,
 }
 
 /// What a server is told, as it takes it.
@@ -120,6 +135,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let names: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
         Failure::Usage(format!("there is no server `{}` here; there are {}", args.name, names.join(", ")))
     })?;
+    #[cfg(target_os = "linux")]
+    args.end_with.map_or(Ok(()), programs::end_with)?;
     if let Err(error) = finwait_server::sys::raise_descriptor_limit() {
         eprintln!("finwait-bench: the descriptor limit cannot be raised: {error}");
     }
@@ -127,20 +144,25 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 impl Job {
-    /// The listener, and that there is nothing said to a server that takes nothing.
+    /// The listener of a server that is told nothing else.
     fn listener(&self) -> Result<std::net::TcpListener, Failure> {
-        if let Some(arg) = self.args.first() {
-            return Err(Failure::Usage(format!(
-                "this server has no flags of its own, so `{}` means nothing to it",
-                arg.display()
-            )));
-        }
+        self.takes_no_args()?;
         listen(self.listen).map_err(|error| {
             let listen = self.listen;
             Failure::Failed(format!(
                 "cannot listen on {listen}: {error}; choose another address with --listen"
             ))
         })
+    }
+
+    fn takes_no_args(&self) -> Result<(), Failure> {
+        if let Some(arg) = self.args.first() {
+            return Err(Failure::Usage(format!(
+                "this server has no flags of its own, so `{}` means nothing to it",
+                arg.display()
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -211,6 +211,8 @@ fn job(entrant: &Entrant, kind: Kind) -> Job {
         frozen: false,
         server_pid: None,
         claims: None,
+        hold: Duration::ZERO,
+        messages: None,
     }
 }
 
