@@ -32,7 +32,6 @@ use self::bytes::Bytes;
 use self::pool::Pool;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
-use self::transmit::Sends;
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
@@ -102,7 +101,6 @@ struct Uring {
     multishot: bool,
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,
-    sends: Sends,
     teller: Teller,
     answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
@@ -126,8 +124,6 @@ struct Slot {
     send: Send,
     /// Bytes asked to be sent.
     send_len: u32,
-    /// The number of a silent send in the kernel, and its bytes.
-    sending: (u32, u32),
     /// Cancels that were submitted and whose own completions are still to come.
     cancels: u8,
     /// The loop has cancelled what was in flight.
@@ -136,8 +132,6 @@ struct Slot {
     close_held: bool,
     /// Our FIN was asked for: nothing received from here on will be sent.
     discarding: bool,
-    /// What we say last was asked for: our FIN waits for what is being sent.
-    parting: bool,
     /// It stands in `pinning`.
     pinning: bool,
 }
@@ -177,7 +171,6 @@ impl Uring {
     fn new(sources: Vec<Source>, ledger: Option<&Branch>, sizes: Sizes) -> io::Result<Self> {
         let ring = Ring::new(sizes)?;
         let pool = Pool::register(&ring.submitter(), sizes)?;
-        let sends = Sends::new(pool.is_shared());
         let (wake_reader, writer) = UnixStream::pair()?;
         wake_reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
@@ -193,7 +186,6 @@ impl Uring {
             eager: Vec::new(),
             multishot: true,
             pinning: Vec::new(),
-            sends,
             teller,
             answers: Vec::new(),
             done: Vec::new(),
@@ -324,14 +316,6 @@ impl Uring {
         }
     }
 
-    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.ring.enter(timeout)?;
-        if !self.ring.has_submissions() {
-            self.sends.submitted();
-        }
-        Ok(())
-    }
-
     fn poll_wake(&mut self) {
         let fd = Fd(self.wake_reader.as_raw_fd());
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(tag(Kind::Wake, 0, 0));
@@ -399,7 +383,6 @@ impl Proactor for Uring {
             slot.account.is_none() || !slot.inlet.has_early(),
             "bytes that are not owed lie before the last ones"
         );
-        slot.parting = true;
         let line = slot.account.as_mut().and_then(|account| self.teller.part(account));
         line.map_or(0, |line| slot.bytes.end(line))
     }
@@ -414,8 +397,7 @@ impl Proactor for Uring {
             || self.doors.iter().any(Door::is_closing);
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         if !busy || self.ring.has_submissions() {
-            let at_once = busy || self.is_send_awaited();
-            self.enter(if at_once { Some(Duration::ZERO) } else { timeout })?;
+            self.ring.enter(if busy { Some(Duration::ZERO) } else { timeout })?;
         }
         self.now = clock();
         for enters in 0.. {
@@ -428,9 +410,8 @@ impl Proactor for Uring {
             if enters == ENTERS_MAX || !self.ring.has_more() {
                 break;
             }
-            self.enter(Some(Duration::ZERO))?;
+            self.ring.enter(Some(Duration::ZERO))?;
         }
-        self.conclude_sends();
         self.close_doors();
         self.hand_over_fins();
         if self.pool.is_low() {

@@ -49,9 +49,8 @@ impl Bytes {
         u32::try_from(line.as_ref().len()).expect("a line")
     }
 
-    /// A send of the first bytes, at most `len`, and of how many. They must neither move nor be consumed until it has
-    /// ended.
-    pub(super) fn send_entry(&mut self, pool: &Pool, fd: Fd, len: u32, flags: i32) -> (squeue::Entry, u32) {
+    /// A send of the first bytes, at most `len`. They must neither move nor be consumed until it has ended.
+    pub(super) fn send_entry(&mut self, pool: &Pool, fd: Fd, len: u32, flags: i32) -> squeue::Entry {
         let own = &self.own[self.own_sent..];
         let own = (!own.is_empty()).then_some((own.as_ptr(), own.len()));
         let last =
@@ -66,7 +65,7 @@ impl Bytes {
         let (start, first) = pieces.next().expect("a send with something to send");
         let Some(second) = pieces.next() else {
             let first = u32::try_from(first).expect("no more than was asked for");
-            return (opcode::Send::new(fd, start, first).flags(flags).build(), first);
+            return opcode::Send::new(fd, start, first).flags(flags).build();
         };
         let vector = |(start, len): (*const u8, usize)| libc::iovec {
             iov_base: start.cast_mut().cast(),
@@ -74,16 +73,10 @@ impl Bytes {
         };
         let message = self.message.get_or_insert_with(Message::empty);
         let all = [(start, first), second].into_iter().chain(pieces);
-        let (mut count, mut total) = (0, 0);
-        for (piece, place) in all.zip(&mut message.pieces) {
-            *place = vector(piece);
-            count += 1;
-            total += piece.1;
-        }
+        let count = all.zip(&mut message.pieces).map(|(piece, place)| *place = vector(piece)).count();
         message.header.msg_iov = message.pieces.as_mut_ptr();
-        message.header.msg_iovlen = count;
-        let total = u32::try_from(total).expect("no more than was asked for");
-        (opcode::SendMsg::new(fd, &raw const message.header).flags(flags as u32).build(), total)
+        message.header.msg_iovlen = count as _;
+        opcode::SendMsg::new(fd, &raw const message.header).flags(flags as u32).build()
     }
 
     /// Forgets the first `len` bytes: they were sent.

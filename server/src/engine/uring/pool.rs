@@ -123,11 +123,6 @@ impl Pool {
         self.in_kernel
     }
 
-    /// Whether many receives share a buffer (Linux 6.12).
-    pub(super) fn is_shared(&self) -> bool {
-        self.shape.flags != 0
-    }
-
     /// Whether so few buffers are left that bytes which wait for a slow reader should move out.
     pub(super) fn is_low(&self) -> bool {
         self.in_kernel <= self.shape.count / 4

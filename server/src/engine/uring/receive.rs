@@ -69,11 +69,6 @@ impl Inlet {
         self.early > 0
     }
 
-    /// Whether nothing goes on here before the peer speaks: the loop waits for bytes, and a receive is in the kernel.
-    pub(super) fn is_patient(&self) -> bool {
-        self.asked.is_some() && self.armed && self.early == 0 && self.end.is_none()
-    }
-
     /// Whether the loop waits for a receive.
     pub(super) fn is_asked(&self) -> bool {
         self.asked.is_some()

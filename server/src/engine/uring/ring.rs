@@ -120,11 +120,6 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
-    /// Whether there are completions that did not fit into the queue.
-    pub(super) fn has_overflown(&mut self) -> bool {
-        self.ring.submission().cq_overflow()
-    }
-
     /// Whether entries wait to be submitted.
     pub(super) fn has_submissions(&mut self) -> bool {
         !self.held.is_empty() || !self.ring.submission().is_empty()
