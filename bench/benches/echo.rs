@@ -55,7 +55,7 @@ fn bench_echo(criterion: &mut Criterion) {
                 client
             };
             let mut clients: Vec<_> = (0..connections).map(|_| connect()).collect();
-            let message: Vec<u8> = (0..size).map(|at| (at * 31 >> 3) as u8).collect();
+            let message: Vec<u8> = (0..size).map(|at| (at * 31) as u8).collect();
             let mut echo = vec![0; size];
             group.throughput(Throughput::Elements(connections as u64));
             let id = BenchmarkId::new(engine.name(), format!("{connections}x{size}B"));

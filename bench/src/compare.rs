@@ -45,12 +45,16 @@ pub struct Args {
     /// This row alone; may be given several times. `--only list` names them.
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
+    /// This opponent alone; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    against: Vec<String>,
     /// Sets of rounds for each ratio [default: 15, with --quick 5].
     #[arg(long, value_name = "N")]
     pairs: Option<usize>,
-    /// One more program in every row that has peers: its first line must be `listening on ADDR:PORT`.
+    /// One more program in every row that has peers: its first line must be `listening on ADDR:PORT`. May be given
+    /// several times, like --with.
     #[arg(long, value_name = "PATH")]
-    external: Option<PathBuf>,
+    external: Vec<PathBuf>,
     /// One more of this program's peers in every row that has peers: socat, haproxy, node, mio, tokio-uring ...
     #[arg(long, value_name = "PEER")]
     with: Vec<String>,
@@ -66,6 +70,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When it cannot be measured, with the reason.
+#[expect(clippy::disallowed_methods, reason = "how long it took is said at the end")]
 pub fn run(args: &Args) -> Result<bool> {
     if args.only.iter().any(|name| name == "list") {
         rows::all().iter().for_each(|row| println!("{:12} {}", row.name, row.about));
@@ -123,6 +128,15 @@ fn chosen(args: &Args) -> Result<Vec<Row>> {
     let with = args.with.iter().map(|peer| entrant::Side::peer(peer, 4 << 10));
     for side in with.chain(external) {
         rows.iter_mut().filter(|row| row.has_field()).for_each(|row| row.join(&side));
+    }
+    if !args.against.is_empty() {
+        rows.iter_mut().for_each(|row| row.keep(&args.against));
+        rows.retain(|row| !row.matches.is_empty());
+    }
+    if rows.is_empty() {
+        return Err(
+            "no row is left: --only list names them, and each names its opponents in its table".into()
+        );
     }
     Ok(rows)
 }

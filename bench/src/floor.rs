@@ -42,14 +42,9 @@ pub enum Work {
         /// Bytes of a message: it is the next one's turn when so many were echoed.
         #[arg(long, value_name = "BYTES", default_value = "64")]
         size: usize,
-        /// Connections that are going to be there: while there are fewer, each round begins with a look for new ones.
-        #[arg(long, value_name = "N")]
-        connections: Option<usize>,
     },
     /// Accept, echo and close connections that come and go, each in its turn.
     Churn,
-    /// Accept connections and hold them: the memory of bare sockets.
-    Hold,
 }
 
 /// Does the work until this process is killed.
@@ -67,22 +62,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     say_listening(listener.local_addr()?)?;
     let done = match args.work {
-        Work::Echo { size, connections } => echo(&listener, size, connections.unwrap_or(usize::MAX)),
+        Work::Echo { size } => echo(&listener, size),
         Work::Churn => churn(&listener),
-        Work::Hold => hold(&listener),
     };
     done.map_err(Failure::from)
 }
 
-fn echo(listener: &TcpListener, size: usize, places: usize) -> io::Result<()> {
+fn echo(listener: &TcpListener, size: usize) -> io::Result<()> {
     let mut bytes = vec![0; BUFFER_BYTES];
     let mut conns: Vec<TcpStream> = Vec::new();
     loop {
-        // Once all are there this is no call at all. Before, whoever comes is taken until the first one speaks.
-        while conns.len() < places && platform::wait_readable(listener, conns.first())? {
-            conns.extend(accept(listener));
+        // Whoever comes has one message echoed, until the first one speaks again: then all are there, or have ended.
+        while platform::wait_readable(listener, conns.first())? {
+            while let Some(mut conn) = accept(listener) {
+                if echo_message(&mut conn, size, &mut bytes).unwrap_or(false) {
+                    conns.push(conn);
+                }
+            }
         }
-        conns.retain_mut(|conn| echo_message(conn, size, &mut bytes).unwrap_or(false));
+        while !conns.is_empty() {
+            conns.retain_mut(|conn| echo_message(conn, size, &mut bytes).unwrap_or(false));
+        }
     }
 }
 
@@ -125,14 +125,6 @@ fn step(conn: &mut TcpStream, bytes: &mut [u8]) -> io::Result<bool> {
         Ok(taken) => conn.write_all(&bytes[..taken]).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
         Err(error) => Err(error),
-    }
-}
-
-fn hold(listener: &TcpListener) -> io::Result<()> {
-    let mut conns: Vec<TcpStream> = Vec::new();
-    loop {
-        platform::wait_readable(listener, None)?;
-        conns.extend(accept(listener));
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, thread};
 
 use finwait_loadgen::control::Control;
@@ -120,7 +120,7 @@ impl Load {
         let words: Vec<String> = match self {
             Self::Echo { size, .. } => vec!["echo".into(), "--size".into(), size.to_string()],
             Self::Churn { .. } | Self::Ledger { .. } | Self::Storm { .. } => vec!["churn".into()],
-            Self::Idle { .. } => vec!["hold".into()],
+            Self::Idle { .. } => vec!["echo".into()],
         };
         std::iter::once("floor".to_owned()).chain(words).collect()
     }
@@ -226,8 +226,8 @@ fn echo(entrant: &Entrant, rtt: Rtt) -> Result<Sample> {
     let mut spent = None;
     let measured = rtt::run(&rtt, &Control::default(), &mut |mark| match mark {
         Mark::Standing => {}
-        Mark::Begin => meter = Some((Meter::start(&entrant.server, own_cpu), Instant::now())),
-        Mark::End => spent = meter.take().map(|(meter, began)| meter?.stop(0, began.elapsed())),
+        Mark::Begin => meter = Some(Meter::start(&entrant.server, own_cpu)),
+        Mark::End => spent = meter.take().map(|meter| meter?.stop(0, Duration::ZERO)),
     })?;
     all_clean(&measured.outcomes)?;
     let cost = spent.ok_or("the round was never measured")??;
@@ -236,7 +236,7 @@ fn echo(entrant: &Entrant, rtt: Rtt) -> Result<Sample> {
     }
     let at = |quantile| Some(measured.latency.value_at_quantile(quantile));
     Ok(Sample {
-        cost: Cost { units: measured.messages, ..cost },
+        cost: Cost { units: measured.messages, elapsed: measured.elapsed, ..cost },
         p50_ns: at(0.5),
         p99_ns: at(0.99),
         p99_9_ns: at(0.999),

@@ -170,6 +170,17 @@ impl Row {
         self.entrants.push((side.clone(), self.entrants[0].1.clone()));
     }
 
+    /// Leaves out all matches but those of these names, and whoever has no match then.
+    pub(super) fn keep(&mut self, names: &[String]) {
+        self.matches.retain(|meeting| names.contains(&meeting.name));
+        let is_needed = |index: &usize| self.matches.iter().any(|meeting| meeting.who.contains(index));
+        let kept: Vec<usize> =
+            (0..self.entrants.len()).filter(|index| *index == 0 || is_needed(index)).collect();
+        self.entrants = kept.iter().map(|&index| self.entrants[index].clone()).collect();
+        let place = |index: usize| kept.iter().position(|&old| old == index).expect("whoever plays is kept");
+        self.matches.iter_mut().flat_map(|meeting| &mut meeting.who).for_each(|who| *who = place(*who));
+    }
+
     fn quick(self) -> Self {
         Self { quick: true, ..self }
     }
