@@ -89,6 +89,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut runner = Runner::new(pairs, round, args.quick, &rows)?;
     let rows = rows.iter().map(|row| runner.row(row)).collect::<Result<Vec<_>>>()?;
+    let [repeated, unsettled] = runner.spoilt();
     let mut findings = Findings {
         schema: SCHEMA,
         machine: machine::facts(),
@@ -96,7 +97,8 @@ pub fn run(args: &Args) -> Result<bool> {
         started_unix_ns: u64::try_from(started.as_nanos())?,
         took_ns: u64::try_from(began.elapsed().as_nanos())?,
         calibration_ns: 0.0,
-        repeated: runner.repeated(),
+        repeated,
+        unsettled,
         rows,
     };
     findings.normalise();

@@ -23,6 +23,8 @@ pub struct Findings {
     pub calibration_ns: f64,
     /// Sets of rounds that were taken again.
     pub repeated: usize,
+    /// Sets of rounds that count although the machine did not settle; the ratios that they are in meet no goal.
+    pub unsettled: usize,
     /// Row by row.
     pub rows: Vec<RowFindings>,
 }
@@ -138,7 +140,10 @@ impl Findings {
 
     /// Whether every goal is met.
     pub(super) fn all_met(&self) -> bool {
-        self.rows.iter().flat_map(|row| &row.ratios).all(|ratio| ratio.must != Some(false))
+        self.rows
+            .iter()
+            .flat_map(|row| &row.ratios)
+            .all(|ratio| ratio.must != Some(false) && ratio.unsettled == 0)
     }
 }
 
@@ -179,6 +184,8 @@ pub struct Ratio {
     pub spread: Spread,
     /// How many.
     pub pairs: usize,
+    /// How many of them were taken on a machine that did not settle.
+    pub unsettled: usize,
     /// Whether it lies outside of what the same program shows against itself; without that no winner is named.
     pub outside_noise: bool,
     /// What it has to be, if anything.
@@ -220,6 +227,7 @@ impl Ratio {
             more_is_better,
             spread,
             pairs: values.len(),
+            unsettled: 0,
             outside_noise,
             goal,
             must,

@@ -70,6 +70,8 @@ pub struct Sample {
     pub busy: f64,
     /// CPU-nanoseconds of a calibration's round trip, around this round.
     pub calibration_ns: f64,
+    /// The machine did not settle: it changed its pace around this round, or others worked on it.
+    pub unsettled: bool,
 }
 
 impl AsRef<Cost> for Sample {

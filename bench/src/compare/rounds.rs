@@ -10,8 +10,8 @@ use crate::{Result, machine, platform};
 /// Calibrations around one set of rounds may differ by this much. A machine of its own keeps within 1.05; with less than
 /// this, a busy host of virtual ones let no set pass at all.
 const AGREE: f64 = 1.3;
-/// Sets that were spoilt, for each one wanted, after which there is no point in going on.
-const SPOILT_MAX: usize = 4;
+/// Sets that were spoilt, for each one wanted, after which the best of them have to do.
+const SPOILT_MAX: usize = 3;
 
 /// What runs rounds, and what it knows of the machine.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Rounds {
     chance: Rand32,
     /// Sets that were taken again, because the machine changed its pace or others worked on it.
     pub repeated: usize,
+    /// Sets that count although it did, after as many tries as there may be.
+    pub unsettled: usize,
 }
 
 /// Why a set of rounds says nothing.
@@ -36,14 +38,14 @@ impl Rounds {
     /// # Errors
     /// When this machine has no loopback.
     pub(super) fn new(seed: u64) -> Result<Self> {
-        Ok(Self { calibration: Calibration::new()?, chance: Rand32::new(seed), repeated: 0 })
+        Ok(Self { calibration: Calibration::new()?, chance: Rand32::new(seed), repeated: 0, unsettled: 0 })
     }
 
     /// Runs `count` sets of the `players`' rounds, each in another order; `round` runs one. The samples of a set stand in
     /// the order of `players`.
     ///
     /// # Errors
-    /// When a round fails, or the machine does not get quiet.
+    /// When a round fails, or the machine does not get quiet at all.
     pub(super) fn run(
         &mut self,
         count: usize,
@@ -51,31 +53,31 @@ impl Rounds {
         mut round: impl FnMut(usize) -> Result<Sample>,
     ) -> Result<Vec<Vec<Sample>>> {
         let mut sets = Vec::with_capacity(count);
-        let mut spoilt_in_all = 0;
-        while sets.len() < count {
-            let forward = (sets.len() + spoilt_in_all) % 2 == 0;
+        let mut spoilt_sets: Vec<(f64, Vec<Sample>)> = Vec::new();
+        while sets.len() < count && spoilt_sets.len() < SPOILT_MAX * count {
+            let forward = (sets.len() + spoilt_sets.len()).is_multiple_of(2);
             let (set, spoilt) = self.set(players, forward, &mut round)?;
             let Some(why) = spoilt else {
                 sets.push(set);
                 continue;
             };
-            spoilt_in_all += 1;
             self.repeated += 1;
-            if spoilt_in_all > count * SPOILT_MAX {
-                return Err(match why {
-                    Spoilt::Pace(factor) => format!(
-                        "this machine changes its pace too often to measure anything: by {factor:.2} within a set of \
-                         rounds; try again later, or on a host of its own"
-                    ),
-                    Spoilt::Others(percent) => {
-                        format!("other work on this machine takes {percent:.0}% of a CPU: end it, and try again")
-                    }
+            let by = match why {
+                Spoilt::Pace(factor) => factor,
+                Spoilt::Others(percent) => {
+                    machine::wait_for_quiet()?;
+                    1.0 + percent
                 }
-                .into());
-            }
-            if let Spoilt::Others(_) = why {
-                machine::wait_for_quiet()?;
-            }
+            };
+            spoilt_sets.push((by, set));
+        }
+        // What was measured so far is not thrown away, but neither is it taken for more than it is.
+        spoilt_sets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let missing = count - sets.len();
+        self.unsettled += missing;
+        for (_, mut set) in spoilt_sets.into_iter().take(missing) {
+            set.iter_mut().for_each(|sample| sample.unsettled = true);
+            sets.push(set);
         }
         Ok(sets)
     }

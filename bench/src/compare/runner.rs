@@ -47,8 +47,9 @@ impl Runner {
         Ok(Self { program, rounds: Rounds::new(steps as u64)?, pairs, round, quick, progress })
     }
 
-    pub(super) fn repeated(&self) -> usize {
-        self.rounds.repeated
+    /// Sets of rounds that were taken again, and that count although the machine did not settle.
+    pub(super) fn spoilt(&self) -> [usize; 2] {
+        [self.rounds.repeated, self.rounds.unsettled]
     }
 
     /// Says what is done now: in the bar on a terminal, as a line elsewhere.
@@ -238,7 +239,9 @@ impl RowFindings {
                 values.into_iter().map(|v| if upside { 1.0 / v } else { v }).collect::<Vec<_>>()
             };
             let noise = self.noise.iter().find(|noise| noise.figure == figure).map(|noise| noise.spread);
-            self.ratios.push(Ratio::new(&pairing.name, (figure, bound), &turn(values), noise.as_ref()));
+            let unsettled = sets.iter().filter(|set| set.iter().any(|sample| sample.unsettled)).count();
+            let ratio = Ratio::new(&pairing.name, (figure, bound), &turn(values), noise.as_ref());
+            self.ratios.push(Ratio { unsettled, ..ratio });
         }
         for set in &sets {
             for (&who, sample) in pairing.who.iter().zip(set) {

@@ -43,9 +43,17 @@ fn summary(findings: &Findings) -> String {
     let (must, reach) = (count(|ratio| ratio.must), count(|ratio| ratio.reach));
     format!(
         "{must} of {all} goals met, {reach} with the margin that was hoped for. {} sets of rounds were taken again, because \
-         the machine\nchanged its pace or others worked on it. A calibration's round trip took {:.0} ns of CPU at the \
+         the machine\nchanged its pace or others worked on it{}. A calibration's round trip took {:.0} ns of CPU at the \
          median.",
         findings.repeated,
+        if findings.unsettled > 0 {
+            format!(
+                "; {} count although it never settled, and no goal that rests on them",
+                findings.unsettled
+            )
+        } else {
+            String::new()
+        },
         findings.calibration_ns,
         all = goals.len()
     )
@@ -138,6 +146,7 @@ fn ratios(row: &RowFindings) -> String {
         let noise = row.noise.iter().find(|noise| noise.figure == ratio.figure);
         let spread = ratio.spread;
         let wanted = |wanted: Option<String>, met: Option<bool>| match (wanted, met) {
+            (Some(wanted), Some(_)) if ratio.unsettled > 0 => format!("{wanted} not settled"),
             (Some(wanted), Some(met)) => format!("{wanted} {}", if met { "met" } else { "MISSED" }),
             (Some(_) | None, Some(_) | None) => NONE.to_owned(),
         };
