@@ -20,16 +20,17 @@ use crate::support::{LIMIT, Peer, graceful, outcomes, wait_until};
 
 /// Entries for hardly anything; and the buffers of a server.
 const FEW_ENTRIES: [Sizes; 2] = [
-    Sizes { submissions: 1, completions: 2, buffers: 64, buffer_len: 65_536, shared: true },
-    Sizes { submissions: 4096, completions: 4096, buffers: 64, buffer_len: 65_536, shared: false },
+    Sizes { submissions: 1, completions: 2, buffers: 64, buffer_len: 65_536, shared: true, table: 0 },
+    Sizes { submissions: 4096, completions: 4096, buffers: 64, buffer_len: 65_536, shared: false, table: 0 },
 ];
 /// Two buffers that hold next to nothing, in a ring like the server's.
 const FEW_BUFFERS: [Sizes; 2] = [
-    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: true },
-    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: false },
+    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: true, table: 0 },
+    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: false, table: 0 },
 ];
 /// Both at once.
-const FEW_OF_ALL: Sizes = Sizes { submissions: 1, completions: 2, buffers: 2, buffer_len: 64, shared: true };
+const FEW_OF_ALL: Sizes =
+    Sizes { submissions: 1, completions: 2, buffers: 2, buffer_len: 64, shared: true, table: 0 };
 
 /// A worker on the ring, without the server around it.
 struct Worker {
