@@ -29,7 +29,7 @@ pub(super) enum Look {
     #[default]
     None,
     InFlight,
-    /// There was nothing, and nothing has been received since.
+    /// There was nothing, and no receive has ended since.
     Dry,
     /// There was something.
     Wet,
@@ -97,15 +97,14 @@ impl Uring {
     }
 
     /// Whether the kernel was found to hold nothing for a receive. The first time this is asked the look is begun, and
-    /// the answer is no; it is taken in the next `wait`, and holds until something is received.
+    /// the answer is no; it is taken in the next `wait`. It holds until the receive in flight ends, which is what bytes
+    /// that come later bring about: were each look good for one question, those of many connections would keep the ring
+    /// from ever being empty.
     pub(super) fn is_dry_direct(&mut self, token: Token) -> bool {
         let slot = self.slot(token);
-        match std::mem::take(&mut slot.look) {
+        match slot.look {
             Look::Dry => true,
-            Look::InFlight => {
-                slot.look = Look::InFlight;
-                false
-            }
+            Look::InFlight => false,
             Look::None | Look::Wet => {
                 slot.look = Look::InFlight;
                 slot.looks += 1;
