@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engine::EngineChoice;
+use crate::engine::{Descriptors, EngineChoice};
 
 /// Everything that a server is told, validated.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub ledger_file: Option<PathBuf>,
     /// Which engine.
     pub engine: EngineChoice,
+    /// Where the descriptors of connections live.
+    pub descriptors: Descriptors,
     /// Worker threads, each with a listener and an engine of its own.
     pub workers: NonZeroUsize,
     /// The most bytes that one connection may owe.
@@ -47,6 +49,7 @@ impl Default for Config {
             ledger: Vec::new(),
             ledger_file: None,
             engine: EngineChoice::Auto,
+            descriptors: Descriptors::Normal,
             workers: Workers::auto().0,
             window: NonZeroU32::MIN.saturating_add((256 << 10) - 1),
             conns_max: None,
@@ -132,6 +135,10 @@ pub struct Serve {
     /// auto, uring, mio or iocp. auto takes the best one that works here and says which.
     #[arg(long, value_name = "ENGINE", env = "FINWAIT_ENGINE", default_value = "auto")]
     pub engine: EngineChoice,
+    /// normal, or direct: connections are in the rings' own tables, so that a process holds as many times what its limit
+    /// of descriptors allows as it has workers (uring only, Linux 6.13).
+    #[arg(long, value_name = "WHERE", env = "FINWAIT_DESCRIPTORS", default_value = "normal")]
+    pub descriptors: Descriptors,
     /// Worker threads, or auto: one per processor.
     #[arg(long, value_name = "N|auto", env = "FINWAIT_WORKERS", default_value = "auto")]
     pub workers: Workers,
@@ -171,6 +178,7 @@ impl From<Serve> for Config {
             ledger: serve.ledger,
             ledger_file: serve.ledger_file,
             engine: serve.engine,
+            descriptors: serve.descriptors,
             workers: serve.workers.0,
             window: serve.window,
             conns_max: serve.max_connections,

@@ -46,6 +46,17 @@ pub enum EngineChoice {
     Forced(EngineKind),
 }
 
+/// Where the descriptors of connections live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Descriptors {
+    /// In the process's table, which RLIMIT_NOFILE limits.
+    #[default]
+    Normal,
+    /// In a table of each worker's ring, which the same limit bounds one by one: so a process has as many more
+    /// connections as it has workers. With io_uring only (Linux 6.13).
+    Direct,
+}
+
 /// How an engine runs one worker, from setting itself up to the last close.
 pub type Run = fn(Vec<Source>, &Settings, &Ready) -> io::Result<()>;
 
@@ -74,7 +85,10 @@ impl std::error::Error for Unavailable {}
 ///
 /// # Errors
 /// When an engine is forced that cannot run.
-pub fn choose(choice: EngineChoice) -> Result<Chosen, Unavailable> {
+pub fn choose(choice: EngineChoice, descriptors: Descriptors) -> Result<Chosen, Unavailable> {
+    if descriptors == Descriptors::Direct {
+        return choose_direct(choice);
+    }
     match choice {
         EngineChoice::Forced(kind) => {
             probe(kind).map_err(Unavailable)?;
@@ -87,9 +101,33 @@ pub fn choose(choice: EngineChoice) -> Result<Chosen, Unavailable> {
     }
 }
 
-/// The table from kind to engine.
+/// Only one engine has direct descriptors, so without them there is none to fall back to.
+fn choose_direct(choice: EngineChoice) -> Result<Chosen, Unavailable> {
+    match choice {
+        EngineChoice::Auto | EngineChoice::Forced(EngineKind::Uring) => {
+            probe_direct().map_err(Unavailable)?;
+            Ok(Chosen { kind: EngineKind::Uring, fallback: None })
+        }
+        EngineChoice::Forced(kind @ (EngineKind::Mio | EngineKind::TokioUring | EngineKind::Iocp)) => {
+            Err(Unavailable(format!(
+                "the engine {kind} has no direct descriptors; use --engine uring, or --descriptors normal"
+            )))
+        }
+    }
+}
+
+/// The table from kind and descriptors to engine.
 #[must_use]
-pub fn run(kind: EngineKind) -> Run {
+pub fn run(kind: EngineKind, descriptors: Descriptors) -> Run {
+    match (kind, descriptors) {
+        #[cfg(target_os = "linux")]
+        (EngineKind::Uring, Descriptors::Direct) => uring::run_direct,
+        // What has no others was not chosen with them.
+        (kind, Descriptors::Normal | Descriptors::Direct) => run_normal(kind),
+    }
+}
+
+fn run_normal(kind: EngineKind) -> Run {
     match kind {
         #[cfg(target_os = "linux")]
         EngineKind::Uring => uring::run,
@@ -135,6 +173,42 @@ fn probe(kind: EngineKind) -> Result<(), String> {
         ),
         EngineKind::Iocp if cfg!(windows) => Ok(()),
         EngineKind::Iocp => Err("completion ports are there on Windows only; use --engine auto".to_owned()),
+    }
+}
+
+fn probe_direct() -> Result<(), String> {
+    #[cfg(target_os = "linux")]
+    return uring::probe_direct().map_err(|why| why.to_string());
+    #[cfg(not(target_os = "linux"))]
+    Err("direct descriptors are there on Linux only; use --descriptors normal".to_owned())
+}
+
+impl Descriptors {
+    /// Their name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+impl fmt::Display for Descriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Descriptors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "normal" => Ok(Self::Normal),
+            "direct" => Ok(Self::Direct),
+            _ => Err("one of normal, direct is expected".to_owned()),
+        }
     }
 }
 

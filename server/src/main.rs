@@ -85,8 +85,14 @@ fn say_listening(server: &Server, json: bool) {
     let ledgers = server.ledger_addrs().iter().map(|addr| (addr, "ledger"));
     for (addr, protocol) in echoes.chain(ledgers) {
         if json {
-            let engine = server.engine().name();
-            say(&json!({ "event": "listening", "addr": addr, "protocol": protocol, "engine": engine }));
+            let (engine, descriptors) = (server.engine().name(), server.descriptors().name());
+            say(&json!({
+                "event": "listening",
+                "addr": addr,
+                "protocol": protocol,
+                "engine": engine,
+                "descriptors": descriptors,
+            }));
         } else if protocol == "echo" {
             say(&format!("listening on {addr}"));
         } else {

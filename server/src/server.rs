@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::config::Config;
 use crate::drain::{Drain, Stage};
-use crate::engine::{self, EngineKind};
+use crate::engine::{self, Descriptors, EngineKind};
 use crate::ledger::store::OpenError;
 use crate::ledger::{Branch, Ledger, Options};
 use crate::listener::{self, Source};
@@ -21,6 +21,7 @@ use crate::worker::{Ready, Settings};
 #[derive(Debug)]
 pub struct Server {
     engine: EngineKind,
+    descriptors: Descriptors,
     addrs: Vec<SocketAddr>,
     /// Of `addrs` the first so many are echoes; the others are the ledger's.
     echoes: usize,
@@ -110,10 +111,13 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_with(config: &Config, handle: &Handle) -> Result<Self, StartError> {
-        let chosen = engine::choose(config.engine).map_err(StartError::Engine)?;
+        let chosen = engine::choose(config.engine, config.descriptors).map_err(StartError::Engine)?;
         match &chosen.fallback {
             Some(why) => tracing::warn!("engine {}: {why}", chosen.kind),
-            None => tracing::info!("engine {}", chosen.kind),
+            None => match config.descriptors {
+                Descriptors::Normal => tracing::info!("engine {}", chosen.kind),
+                Descriptors::Direct => tracing::info!("engine {}, direct descriptors", chosen.kind),
+            },
         }
         // Before the first socket.
         let sockets = Arc::new(Sockets::start().map_err(StartError::Sockets)?);
@@ -130,8 +134,9 @@ impl Server {
         }
         let drain = Arc::clone(&handle.0);
         let places = Arc::new(Places::new(config.conns_max));
-        let (engine, echoes) = (chosen.kind, config.listen.len());
-        let mut server = Self { engine, addrs, echoes, ledger, drain, workers: Vec::new(), sockets };
+        let (engine, descriptors, echoes) = (chosen.kind, config.descriptors, config.listen.len());
+        let mut server =
+            Self { engine, descriptors, addrs, echoes, ledger, drain, workers: Vec::new(), sockets };
         let mut readies = Vec::new();
         for sources in sources {
             let (ready, heard) = Ready::channel();
@@ -173,6 +178,12 @@ impl Server {
     #[must_use]
     pub fn engine(&self) -> EngineKind {
         self.engine
+    }
+
+    /// Where the descriptors of its connections live.
+    #[must_use]
+    pub fn descriptors(&self) -> Descriptors {
+        self.descriptors
     }
 
     /// Begins the drain: no new connections; those that are open may end by themselves for the grace, then are
@@ -239,7 +250,7 @@ impl Server {
             drain: Arc::clone(&self.drain),
             metrics: Arc::clone(&metrics),
         };
-        let run = engine::run(self.engine);
+        let run = engine::run(self.engine, self.descriptors);
         let sockets = Arc::clone(&self.sockets);
         let thread =
             std::thread::Builder::new().name(format!("worker-{}", self.workers.len())).spawn(move || {

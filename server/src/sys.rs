@@ -160,6 +160,15 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(u64::MAX)
 }
 
+/// The limit of descriptors that is in force.
+///
+/// # Errors
+/// As getrlimit(2).
+#[cfg(unix)]
+pub fn descriptor_limit() -> io::Result<u64> {
+    rlimit::Resource::NOFILE.get().map(|(soft, _)| soft)
+}
+
 /// Calls `act` on a thread of its own at every SIGTERM and SIGINT.
 ///
 /// # Errors

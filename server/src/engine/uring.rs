@@ -8,6 +8,8 @@
 
 mod accept;
 mod bytes;
+mod descriptor;
+mod direct;
 mod pool;
 mod probe;
 mod receive;
@@ -17,18 +19,20 @@ mod transmit;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
 use self::accept::Door;
 use self::bytes::Bytes;
+use self::descriptor::{Descriptor, TABLE_MAX, Table};
+use self::direct::Look;
 use self::pool::Pool;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
@@ -40,7 +44,7 @@ use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::sys;
 use crate::worker::{self, Ready, Settings};
 
-pub use self::probe::{Unavailable, probe};
+pub use self::probe::{Unavailable, probe, probe_direct};
 
 /// How often one `wait` goes back to the kernel for completions that it still holds.
 const ENTERS_MAX: u32 = 8;
@@ -60,12 +64,15 @@ pub struct Sizes {
     pub buffer_len: u32,
     /// Many receives share a buffer, where the kernel knows how to (Linux 6.12).
     pub shared: bool,
+    /// Connections that the ring's own file table has room for, as far as the limit of descriptors allows; 0: there is
+    /// none, and they have descriptors of the process.
+    pub table: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
         let (buffers, buffer_len) = (64, pool::POOL_BYTES / 64);
-        Self { submissions: 4096, completions: 32_768, buffers, buffer_len, shared: true }
+        Self { submissions: 4096, completions: 32_768, buffers, buffer_len, shared: true, table: 0 }
     }
 }
 
@@ -75,6 +82,14 @@ impl Default for Sizes {
 /// As io_uring_enter(2).
 pub fn run(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
     run_with(sources, settings, ready, Sizes::default())
+}
+
+/// As [`run`], with direct descriptors: each worker's ring has a table of its own, and each table a limit of its own.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_direct(sources: Vec<Source>, settings: &Settings, ready: &Ready) -> io::Result<()> {
+    run_with(sources, settings, ready, Sizes { table: TABLE_MAX, ..Sizes::default() })
 }
 
 /// As [`run`], with as much memory as `sizes` says.
@@ -89,6 +104,7 @@ pub fn run_with(sources: Vec<Source>, settings: &Settings, ready: &Ready, sizes:
 struct Uring {
     ring: Ring,
     pool: Pool,
+    table: Table,
     doors: Vec<Door>,
     slots: Vec<Slot>,
     vacant: Vec<u32>,
@@ -116,7 +132,7 @@ struct Uring {
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    fd: Option<OwnedFd>,
+    descriptor: Descriptor,
     bytes: Bytes,
     /// What the ledger knows of it, unless it is an echo.
     account: Option<Box<Account>>,
@@ -130,6 +146,13 @@ struct Slot {
     aborting: bool,
     /// The close was asked for, and waits until nothing of this connection is left in the ring.
     close_held: bool,
+    /// Looks and options of a direct descriptor that were submitted, for which the close waits too.
+    looks: u8,
+    look: Look,
+    /// The peer's FIN is held back until it is known that the connection still stands.
+    asks_for_peer: bool,
+    /// The peer's FIN was handed over.
+    peer_fin: bool,
     /// Our FIN was asked for: nothing received from here on will be sent.
     discarding: bool,
     /// It stands in `pinning`.
@@ -157,10 +180,28 @@ enum Kind {
     Send,
     Poll,
     Cancel,
+    // For direct descriptors only.
+    Shutdown,
+    FinLook,
+    PeerLook,
+    Look,
+    Linger,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Accept, Kind::AcceptCancel, Kind::Wake, Kind::Recv, Kind::Send, Kind::Poll, Kind::Cancel];
+const KINDS: [Kind; 12] = [
+    Kind::Accept,
+    Kind::AcceptCancel,
+    Kind::Wake,
+    Kind::Recv,
+    Kind::Send,
+    Kind::Poll,
+    Kind::Cancel,
+    Kind::Shutdown,
+    Kind::FinLook,
+    Kind::PeerLook,
+    Kind::Look,
+    Kind::Linger,
+];
 const GENERATION: u32 = 0x00ff_ffff;
 
 fn tag(kind: Kind, generation: u32, index: u32) -> u64 {
@@ -171,6 +212,7 @@ impl Uring {
     fn new(sources: Vec<Source>, ledger: Option<&Branch>, sizes: Sizes) -> io::Result<Self> {
         let ring = Ring::new(sizes)?;
         let pool = Pool::register(&ring.submitter(), sizes)?;
+        let table = Table::register(&ring.submitter(), sizes.table, sources.len())?;
         let (wake_reader, writer) = UnixStream::pair()?;
         wake_reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
@@ -179,6 +221,7 @@ impl Uring {
         let mut engine = Self {
             ring,
             pool,
+            table,
             doors: sources.into_iter().map(Door::new).collect::<io::Result<_>>()?,
             slots: Vec::new(),
             vacant: Vec::new(),
@@ -199,13 +242,13 @@ impl Uring {
     }
 
     /// Gives an accepted socket a place and a name.
-    fn adopt(&mut self, listener: ListenerId, fd: OwnedFd) -> Token {
+    fn adopt(&mut self, listener: ListenerId, descriptor: Descriptor) -> Token {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 connections")
         });
         let slot = &mut self.slots[index as usize];
-        slot.fd = Some(fd);
+        slot.descriptor = descriptor;
         slot.account = self.teller.open(listener.index());
         // What comes before it is asked for would stand before what the ledger says last.
         slot.inlet.receive_singly(slot.account.is_some());
@@ -216,18 +259,16 @@ impl Uring {
         &mut self.slots[token.index()]
     }
 
-    fn fd(&self, token: Token) -> &OwnedFd {
-        self.slots[token.index()].fd.as_ref().expect("an operation on an open connection")
-    }
-
     fn tag(&self, token: Token, kind: Kind) -> u64 {
         tag(kind, self.slots[token.index()].generation, token.0)
     }
 
     /// Queues an entry that names no memory of ours, or memory of the pool, which outlives the ring.
     fn push(&mut self, token: Token, kind: Kind, entry: squeue::Entry) {
-        let entry = entry.user_data(self.tag(token, kind));
-        // SAFETY: receives write to the pool's buffers or (discards) nowhere; polls and cancels name none.
+        let entry =
+            entry.user_data(self.tag(token, kind)).flags(self.slots[token.index()].descriptor.flags());
+        // SAFETY: receives write to the pool's buffers or (discards, looks) nowhere; an option lies in a constant; what
+        // else there is names none.
         unsafe { self.ring.push(entry) };
     }
 
@@ -246,19 +287,32 @@ impl Uring {
         slot.bytes.clear(&mut self.pool);
         // A multishot receive would bring whatever a peer floods us with; a discard takes it in the kernel.
         self.pause_recv(token);
-        match SockRef::from(self.fd(token)).shutdown(Shutdown::Write) {
+        let Descriptor::Normal(fd) = &self.slots[token.index()].descriptor else {
+            return self.fin_direct(token);
+        };
+        match SockRef::from(fd).shutdown(Shutdown::Write) {
             Ok(()) => self.event(token, Event::FinSent),
             Err(error) => self.fail(token, OpKind::Fin, policy::shutdown_fault(&error)),
         }
     }
 
+    fn reset(&mut self, token: Token) {
+        let Descriptor::Normal(fd) = &self.slots[token.index()].descriptor else {
+            return self.reset_direct(token);
+        };
+        if let Err(error) = SockRef::from(fd).set_linger(Some(Duration::ZERO)) {
+            tracing::warn!(token = token.0, "SO_LINGER could not be set, so no RST is sent: {error}");
+        }
+        self.close(token);
+    }
+
     fn cancel(&mut self, token: Token) {
-        let fd = Fd(self.fd(token).as_raw_fd());
         let slot = self.slot(token);
         slot.aborting = true;
         if slot.inlet.is_armed() || slot.send != Send::None {
             slot.cancels += 1;
-            self.push(token, Kind::Cancel, opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build());
+            let cancel = opcode::AsyncCancel2::new(slot.descriptor.cancel()).build();
+            self.push(token, Kind::Cancel, cancel);
         }
         // A receive that waits for a buffer is in no kernel, and ends here.
         self.deliver(token);
@@ -278,13 +332,18 @@ impl Uring {
     fn close_if_held(&mut self, token: Token) {
         let slot = &mut self.slots[token.index()];
         // A cancel names the descriptor, which must not be another connection's by the time it runs.
-        if !slot.close_held || slot.inlet.is_armed() || slot.cancels > 0 {
+        if !slot.close_held || slot.inlet.is_armed() || slot.cancels > 0 || slot.looks > 0 {
             return;
         }
         slot.bytes.clear(&mut self.pool);
         // Inline, like `shutdown`: IORING_OP_CLOSE does the same work at the same place, and costs an entry, a
         // completion and often a turn of the loop on top.
-        drop(slot.fd.take());
+        match std::mem::take(&mut slot.descriptor) {
+            Descriptor::Normal(fd) => drop(fd),
+            Descriptor::Direct(place) => self.close_direct(place),
+            Descriptor::None => unreachable!("closed twice"),
+        }
+        let slot = &mut self.slots[token.index()];
         let generation = slot.generation.wrapping_add(1) & GENERATION;
         *slot = Slot { generation, ..Slot::default() };
         self.vacant.push(token.0);
@@ -300,6 +359,7 @@ impl Uring {
             Kind::AcceptCancel => return,
             Kind::Wake => return self.woken(),
             Kind::Recv | Kind::Send | Kind::Poll | Kind::Cancel => {}
+            Kind::Shutdown | Kind::FinLook | Kind::PeerLook | Kind::Look | Kind::Linger => {}
         }
         let token = Token(index);
         let generation = (user_data >> 32) as u32 & GENERATION;
@@ -312,6 +372,11 @@ impl Uring {
                 self.slot(token).cancels -= 1;
                 self.close_if_held(token);
             }
+            Kind::Shutdown => self.shut(token, entry.result()),
+            Kind::FinLook => self.fin_looked(token, entry.result()),
+            Kind::PeerLook => self.peer_looked(token, entry.result()),
+            Kind::Look => self.looked(token, entry.result()),
+            Kind::Linger => self.lingered(token, entry.result()),
             Kind::Accept | Kind::AcceptCancel | Kind::Wake => unreachable!("handled above"),
         }
     }
@@ -358,12 +423,7 @@ impl Proactor for Uring {
             Op::Fin => self.fin(token),
             Op::Cancel => self.cancel(token),
             Op::Close => self.close(token),
-            Op::Reset => {
-                if let Err(error) = SockRef::from(self.fd(token)).set_linger(Some(Duration::ZERO)) {
-                    tracing::warn!(token = token.0, "SO_LINGER could not be set, so no RST is sent: {error}");
-                }
-                self.close(token);
-            }
+            Op::Reset => self.reset(token),
         }
     }
 
@@ -371,7 +431,10 @@ impl Proactor for Uring {
         if self.is_awaiting(token) {
             return false;
         }
-        let empty = sys::is_empty(SockRef::from(self.fd(token)));
+        let empty = match &self.slots[token.index()].descriptor {
+            Descriptor::Normal(fd) => sys::is_empty(SockRef::from(fd)),
+            Descriptor::Direct(_) | Descriptor::None => self.is_dry_direct(token),
+        };
         // In this order: what a receive took out before the look has left its completion in the ring, or, where that is
         // full, with the kernel.
         empty && self.ring.is_empty() && !self.ring.has_more()

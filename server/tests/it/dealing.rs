@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use finwait_server::drain::{Drain, Stage};
-use finwait_server::engine::{self, EngineKind};
+use finwait_server::engine::{self, Descriptors, EngineKind};
 use finwait_server::listener::{self, Source};
 use finwait_server::metrics::{Metrics, Tally};
 use finwait_server::policy::{Deadlines, Places};
@@ -106,7 +106,7 @@ impl Team {
                 metrics: Arc::clone(&metrics),
             };
             let (ready, heard) = Ready::channel();
-            let run = engine::run(EngineKind::Mio);
+            let run = engine::run(EngineKind::Mio, Descriptors::Normal);
             let thread = std::thread::spawn(move || run(vec![source], &settings, &ready));
             heard.recv().unwrap().unwrap();
             (metrics, thread)

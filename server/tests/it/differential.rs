@@ -16,18 +16,26 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
+use finwait_server::engine::{Descriptors, EngineKind};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{self, FileFailurePersistence, TestRunner};
 
-use crate::support::{Running, config, shows};
+use crate::support::{Engine, Running, config, shows};
 use play::{Seen, play};
 use script::{Reading, Script, Step, WINDOWS};
 
 #[cfg(not(windows))]
-const ENGINES: [EngineKind; 3] = [EngineKind::Uring, EngineKind::Mio, EngineKind::TokioUring];
+const ENGINES: [Engine; 4] = [
+    Engine { kind: EngineKind::Uring, descriptors: Descriptors::Normal },
+    Engine { kind: EngineKind::Uring, descriptors: Descriptors::Direct },
+    Engine { kind: EngineKind::Mio, descriptors: Descriptors::Normal },
+    Engine { kind: EngineKind::TokioUring, descriptors: Descriptors::Normal },
+];
 #[cfg(windows)]
-const ENGINES: [EngineKind; 2] = [EngineKind::Iocp, EngineKind::Mio];
+const ENGINES: [Engine; 2] = [
+    Engine { kind: EngineKind::Iocp, descriptors: Descriptors::Normal },
+    Engine { kind: EngineKind::Mio, descriptors: Descriptors::Normal },
+];
 /// Scripts tried when `PROPTEST_CASES` does not say: some seconds of each test. Windows is Wine so far, and slow.
 const CASES: u32 = if cfg!(windows) { 200 } else { 400 };
 /// A server of its own for each script takes the time that a drain takes.
@@ -133,7 +141,7 @@ fn try_out_alone(script: &Script, told: [bool; ENGINES.len()]) {
     judge(script, told, seen);
 }
 
-fn start(engine: EngineKind, window: u32) -> Running {
+fn start(engine: Engine, window: u32) -> Running {
     let window = window.try_into().expect("no window of 0");
     Running::start_with(&Config { window, drain_grace: Duration::ZERO, ..config(engine) })
 }

@@ -2,12 +2,15 @@
 //!
 //! - `arguments`: defaults, usage errors, and the engine that is chosen.
 //! - `check`: the health probe against servers good and bad.
+//! - `descriptors`: more connections than a process has descriptors, and who cannot have them.
 //! - `ledger`: what is said of a ledger, and a file that cannot be had.
 //! - `output`: JSON and plain lines, and a stdout that nobody reads.
 //! - `signals`: one drains, a second one expires.
 
 mod arguments;
 mod check;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod ledger;
 mod output;
 mod signals;

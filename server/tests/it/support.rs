@@ -1,11 +1,13 @@
 //! The small vocabulary that the cases are written in.
 //!
+//! - `engine`: what a case runs on.
 //! - `peer`: a plain blocking client whose bytes depend on the connection and the offset.
 //! - `running`: a server inside this process, and what its tally must say at the end.
 //! - `program`: the server as a child process, for limits, signals, memory and processor time.
 //! - `scratch`: a folder of a test's own.
 //! - `wine`: what Wine cannot show, case by case.
 
+mod engine;
 mod peer;
 mod program;
 mod running;
@@ -15,6 +17,7 @@ mod wine;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use engine::Engine;
 pub(crate) use peer::{Part, Peer};
 pub(crate) use program::Program;
 #[cfg(not(windows))]
@@ -29,24 +32,29 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How often something that can only be looked at is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Makes a test of each listed `fn(EngineKind)` for each engine of this system, named `uring::case` and `mio::case`. An
+/// Makes a test of each listed `fn(Engine)` for each engine of this system, named `uring::case` and `mio::case`. An
 /// engine that cannot run here fails its tests: a suite that skips in silence proves nothing.
 macro_rules! engines {
     ($($case:ident),+ $(,)?) => {
         #[cfg(not(windows))]
         mod uring {
-            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Uring) })+
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Uring.into()) })+
+        }
+        #[cfg(not(windows))]
+        mod uring_direct {
+            use finwait_server::engine::{Descriptors, EngineKind};
+            $(#[test] fn $case() { super::$case((EngineKind::Uring, Descriptors::Direct).into()) })+
         }
         #[cfg(windows)]
         mod iocp {
-            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Iocp) })+
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Iocp.into()) })+
         }
         mod mio {
-            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Mio) })+
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::Mio.into()) })+
         }
         #[cfg(not(windows))]
         mod tokio_uring {
-            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::TokioUring) })+
+            $(#[test] fn $case() { super::$case(finwait_server::engine::EngineKind::TokioUring.into()) })+
         }
     };
 }
@@ -58,23 +66,27 @@ pub(crate) use engines;
 macro_rules! programs {
     ($($case:ident),+ $(,)?) => {
         #[cfg(windows)]
-        const _: &[fn(finwait_server::engine::EngineKind)] = &[$($case),+];
+        const _: &[fn($crate::support::Engine)] = &[$($case),+];
         #[cfg(not(windows))]
         mod program {
             mod uring {
-                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Uring) })+
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Uring.into()) })+
+            }
+            mod uring_direct {
+                use finwait_server::engine::{Descriptors, EngineKind};
+                $(#[test] fn $case() { super::super::$case((EngineKind::Uring, Descriptors::Direct).into()) })+
             }
             mod mio {
-                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Mio) })+
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::Mio.into()) })+
             }
             mod tokio_uring {
-                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::TokioUring) })+
+                $(#[test] fn $case() { super::super::$case(finwait_server::engine::EngineKind::TokioUring.into()) })+
             }
             mod iocp {
                 $(
                     #[test]
                     #[ignore = "it takes Wine: .ci/run wine-suite"]
-                    fn $case() { super::super::$case(finwait_server::engine::EngineKind::Iocp) }
+                    fn $case() { super::super::$case(finwait_server::engine::EngineKind::Iocp.into()) }
                 )+
             }
         }

@@ -1,13 +1,18 @@
 //! Accepting on the ring: one multishot operation per listener, ended and reaped before the listener is closed.
+//!
+//! Into the ring's own table accepts are single ones, some in flight at a time, each with a place reserved: a multishot
+//! accept takes in whoever is there, and the kernel drops a connection that it has accepted and finds no place for.
+//! Without a place nothing is accepted, and the backlog holds those who wait.
 
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use io_uring::types::{CancelBuilder, Fd};
-use io_uring::{cqueue, opcode};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd};
+use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
+use super::descriptor::Descriptor;
 use super::{Kind, Uring, tag};
 use crate::listener::{self, Source};
 use crate::policy::BACKLOG;
@@ -17,9 +22,9 @@ pub(super) struct Door {
     /// `None` once it is closed.
     listener: Option<TcpListener>,
     wish: Wish,
-    /// The operation is in the kernel.
-    armed: bool,
-    /// Its cancel was submitted.
+    /// Operations in the kernel.
+    in_flight: u32,
+    /// Their cancel was submitted.
     cancelled: bool,
 }
 
@@ -35,7 +40,7 @@ impl Door {
     pub(super) fn new(source: Source) -> io::Result<Self> {
         match source {
             Source::Socket(listener) => {
-                Ok(Self { listener: Some(listener), wish: Wish::Pause, armed: false, cancelled: false })
+                Ok(Self { listener: Some(listener), wish: Wish::Pause, in_flight: 0, cancelled: false })
             }
             // Wherever io_uring runs the kernel balances.
             Source::Dealer(..) | Source::Hand(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -50,7 +55,7 @@ impl Door {
 
     /// Whether it can be closed now.
     pub(super) fn is_closing(&self) -> bool {
-        self.wish == Wish::Stop && !self.armed && self.listener.is_some()
+        self.wish == Wish::Stop && self.in_flight == 0 && self.listener.is_some()
     }
 }
 
@@ -58,15 +63,48 @@ impl Uring {
     pub(super) fn accept(&mut self, listener: ListenerId) {
         let door = &mut self.doors[listener.index()];
         door.wish = Wish::Accept;
-        // While a cancelled operation is still to be reaped, its end arms the next one.
-        if door.armed {
+        // While cancelled operations are still to be reaped, the end of the last arms the next ones.
+        if door.cancelled && door.in_flight > 0 {
             return;
         }
         let Some(socket) = &door.listener else { return };
-        door.armed = true;
+        let fd = Fd(socket.as_raw_fd());
         door.cancelled = false;
+        if self.table.is_there() {
+            return self.accept_directly(listener, fd);
+        }
+        if door.in_flight > 0 {
+            return;
+        }
+        door.in_flight = 1;
         // Not SOCK_NONBLOCK: on such a socket the ring would answer EAGAIN instead of waiting.
-        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+        let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+        self.push_accept(listener, entry);
+    }
+
+    /// Into the table, as far as there are places.
+    fn accept_directly(&mut self, listener: ListenerId, fd: Fd) {
+        let door = &mut self.doors[listener.index()];
+        let mut more = 0;
+        while self.table.take(door.in_flight) {
+            door.in_flight += 1;
+            more += 1;
+        }
+        if door.in_flight == 0 {
+            // As where the process has no descriptor left: the loop tries again when a connection is closed.
+            door.wish = Wish::Pause;
+            let error = io::Error::from_raw_os_error(libc::EMFILE);
+            return self.done.push(Completion::AcceptFailed { listener, error });
+        }
+        // What is in the table is closed by exec(2) in any case, and SOCK_CLOEXEC refused.
+        let (nowhere, slot) = (std::ptr::null_mut(), DestinationSlot::auto_target());
+        for _ in 0..more {
+            let entry = opcode::Accept::new(fd, nowhere, std::ptr::null_mut()).file_index(Some(slot)).build();
+            self.push_accept(listener, entry);
+        }
+    }
+
+    fn push_accept(&mut self, listener: ListenerId, entry: squeue::Entry) {
         // SAFETY: no address is asked for, so it names no memory.
         unsafe { self.ring.push(entry.user_data(tag(Kind::Accept, 0, listener.0))) };
     }
@@ -83,11 +121,11 @@ impl Uring {
 
     fn cancel_accept(&mut self, listener: ListenerId) {
         let door = &mut self.doors[listener.index()];
-        if !door.armed || door.cancelled {
+        if door.in_flight == 0 || door.cancelled {
             return;
         }
         door.cancelled = true;
-        let builder = CancelBuilder::user_data(tag(Kind::Accept, 0, listener.0));
+        let builder = CancelBuilder::user_data(tag(Kind::Accept, 0, listener.0)).all();
         let entry =
             opcode::AsyncCancel2::new(builder).build().user_data(tag(Kind::AcceptCancel, 0, listener.0));
         // SAFETY: a cancel names no memory.
@@ -96,24 +134,30 @@ impl Uring {
 
     pub(super) fn accepted(&mut self, listener: ListenerId, result: i32, flags: u32) {
         if result >= 0 {
-            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-            let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            let token = self.adopt(listener, fd);
+            let descriptor = if self.table.is_there() {
+                Descriptor::Direct(result.cast_unsigned())
+            } else {
+                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                Descriptor::Normal(unsafe { OwnedFd::from_raw_fd(result) })
+            };
+            let token = self.adopt(listener, descriptor);
             self.done.push(Completion::Accepted { listener, token });
+        } else if self.table.is_there() {
+            self.table.give_back();
         }
         // Any completion may be the last one, whatever its result.
         if cqueue::more(flags) {
             return;
         }
         let door = &mut self.doors[listener.index()];
-        door.armed = false;
+        door.in_flight -= 1;
         if door.wish != Wish::Accept {
             return;
         }
         if result >= 0 || result == -libc::ECANCELED {
             self.accept(listener);
         } else {
-            door.wish = Wish::Pause;
+            self.pause(listener);
             let error = io::Error::from_raw_os_error(-result);
             self.done.push(Completion::AcceptFailed { listener, error });
         }
@@ -134,7 +178,7 @@ impl Uring {
             }
             for (stream, _) in (0..BACKLOG).map_while(|_| socket.accept().ok()) {
                 // Accepted sockets are blocking ones on Linux, whatever their listener is.
-                let token = self.adopt(listener, stream.into());
+                let token = self.adopt(listener, Descriptor::Normal(stream.into()));
                 self.done.push(Completion::Accepted { listener, token });
             }
             drop(socket);

@@ -5,12 +5,12 @@
 //! for. The first time that bytes are still here when the kernel is entered again (the window is full), it is
 //! cancelled, and this connection has single receives from then on: they take just what is asked for.
 
-use std::os::fd::AsRawFd;
-
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
+use super::descriptor::Descriptor;
+use super::direct::Look;
 use super::pool::{GROUP, POOL_BYTES};
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
@@ -123,21 +123,44 @@ impl Uring {
     /// The peer's FIN was received, and the bytes before it were handed over.
     fn peer_fin(&mut self, token: Token) {
         let slot = &mut self.slots[token.index()];
-        let fd = slot.fd.as_ref().expect("a receive on an open connection");
-        let has_peer = || sys::has_peer(SockRef::from(fd));
-        let fin =
-            slot.account.as_mut().map_or(Fin::Bare, |account| self.teller.fin(account, token.0, has_peer));
-        let event = match fin {
-            Fin::Bare => Event::PeerFin { owed: 0 },
-            Fin::Reset => Event::Failed { op: OpKind::Recv, fault: Fault::Reset },
-            Fin::Withheld => return,
+        let has_peer = match &slot.descriptor {
+            Descriptor::Normal(fd) => slot.account.is_none() || sys::has_peer(SockRef::from(fd)),
+            Descriptor::Direct(_) | Descriptor::None if slot.account.is_some() => {
+                return self.ask_for_peer(token);
+            }
+            Descriptor::Direct(_) | Descriptor::None => true,
         };
-        slot.inlet.asked = None;
-        self.event(token, event);
+        self.peer_fin_of(token, has_peer);
     }
 
+    /// The same, of a connection that still stands, or not.
+    pub(super) fn peer_fin_of(&mut self, token: Token, has_peer: bool) {
+        let slot = &mut self.slots[token.index()];
+        let account = slot.account.as_mut();
+        let fin = account.map_or(Fin::Bare, |account| self.teller.fin(account, token.0, || has_peer));
+        match fin {
+            Fin::Bare => self.hand_over_fin(token, 0),
+            Fin::Reset => self.fail_recv(token, Fault::Reset),
+            Fin::Withheld => {}
+        }
+    }
+
+    fn hand_over_fin(&mut self, token: Token, owed: u32) {
+        let slot = self.slot(token);
+        slot.inlet.asked = None;
+        slot.peer_fin = true;
+        self.event(token, Event::PeerFin { owed });
+    }
+
+    pub(super) fn fail_recv(&mut self, token: Token, fault: Fault) {
+        self.slot(token).inlet.asked = None;
+        self.fail(token, OpKind::Recv, fault);
+    }
+
+    /// Whether the peer's FIN was received and is withheld.
     pub(super) fn is_awaiting(&self, token: Token) -> bool {
-        self.slots[token.index()].account.as_ref().is_some_and(|account| account.is_awaiting())
+        let slot = &self.slots[token.index()];
+        slot.asks_for_peer || slot.account.as_ref().is_some_and(|account| account.is_awaiting())
     }
 
     /// Hands over the FINs that the ledger has answered.
@@ -149,21 +172,23 @@ impl Uring {
             if !slot.account.as_mut().is_some_and(|account| account.is_answered(claim)) {
                 continue;
             }
-            slot.inlet.asked = None;
-            let event = match answer {
-                Answer::Bare => Event::PeerFin { owed: 0 },
-                Answer::Replied(reply) => Event::PeerFin { owed: slot.bytes.end(reply.line()) },
-                Answer::Lost => Event::Failed { op: OpKind::Recv, fault: Fault::Local },
-            };
-            self.event(Token(index), event);
+            let token = Token(index);
+            match answer {
+                Answer::Bare => self.hand_over_fin(token, 0),
+                Answer::Replied(reply) => {
+                    let owed = slot.bytes.end(reply.line());
+                    self.hand_over_fin(token, owed);
+                }
+                Answer::Lost => self.fail_recv(token, Fault::Local),
+            }
         }
         self.answers = answers;
     }
 
     fn arm(&mut self, token: Token, max: u32) {
-        let fd = Fd(self.fd(token).as_raw_fd());
         let multishot = self.multishot;
         let slot = self.slot(token);
+        let fd = slot.descriptor.fd();
         slot.inlet.armed = true;
         slot.inlet.multi = multishot && !slot.inlet.single && !slot.discarding;
         let entry = if slot.discarding {
@@ -179,7 +204,11 @@ impl Uring {
     }
 
     pub(super) fn received(&mut self, token: Token, result: i32, flags: u32) {
-        let inlet = &mut self.slot(token).inlet;
+        let slot = self.slot(token);
+        if slot.look == Look::Dry {
+            slot.look = Look::None;
+        }
+        let inlet = &mut slot.inlet;
         assert!(inlet.armed, "a receive ended that was not in the kernel");
         inlet.armed = cqueue::more(flags);
         let paused = !inlet.armed && std::mem::take(&mut inlet.pausing);

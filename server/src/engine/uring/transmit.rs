@@ -1,9 +1,6 @@
 //! Sending on the ring: one send at a time, never waiting inside the kernel with bytes that others may need.
 
-use std::os::fd::AsRawFd;
-
 use io_uring::opcode;
-use io_uring::types::Fd;
 
 use super::{Kind, Send, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
@@ -11,14 +8,14 @@ use crate::proactor::Token;
 
 impl Uring {
     pub(super) fn send(&mut self, token: Token) {
-        let fd = Fd(self.fd(token).as_raw_fd());
         let user_data = self.tag(token, Kind::Send);
         let slot = &mut self.slots[token.index()];
         slot.send = Send::InKernel;
+        let (fd, flags) = (slot.descriptor.fd(), slot.descriptor.flags());
         let entry =
             slot.bytes.send_entry(&self.pool, fd, slot.send_len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
-        unsafe { self.ring.push(entry.user_data(user_data)) };
+        unsafe { self.ring.push(entry.user_data(user_data).flags(flags)) };
     }
 
     pub(super) fn sent(&mut self, token: Token, result: i32) {
@@ -42,8 +39,9 @@ impl Uring {
         if self.slot(token).aborting {
             return self.send_cancelled(token);
         }
-        let fd = Fd(self.fd(token).as_raw_fd());
-        self.slot(token).send = Send::Polling;
+        let slot = self.slot(token);
+        slot.send = Send::Polling;
+        let fd = slot.descriptor.fd();
         self.push(token, Kind::Poll, opcode::PollAdd::new(fd, libc::POLLOUT as u32).build());
         self.note_pinning(token);
     }

@@ -5,11 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::server::{Server, StartError};
 use finwait_server::sys;
 
-use crate::support::{Peer, Running, config, engines, graceful};
+use crate::support::{Engine, Peer, Running, config, engines, graceful};
 
 engines!(
     two_listeners,
@@ -20,7 +19,7 @@ engines!(
     starting_does_not_interrupt_the_caller,
 );
 
-fn two_listeners(engine: EngineKind) {
+fn two_listeners(engine: Engine) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     for workers in [1, 2] {
         let workers = workers.try_into().unwrap();
@@ -37,7 +36,7 @@ fn two_listeners(engine: EngineKind) {
     }
 }
 
-fn ipv6(engine: EngineKind) {
+fn ipv6(engine: Engine) {
     let listen = vec![SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))];
     let server = Running::start_with(&Config { listen, ..config(engine) });
     assert!(server.addr().is_ipv6());
@@ -49,7 +48,7 @@ fn ipv6(engine: EngineKind) {
 }
 
 /// `[::]` would take IPv4 as well on most systems, and then 0.0.0.0 could not be listened on beside it.
-fn both_families_on_one_port(engine: EngineKind) {
+fn both_families_on_one_port(engine: Engine) {
     let v6 = SocketAddr::from(([0; 8], 0));
     let free = Running::start_with(&Config { listen: vec![v6], ..config(engine) });
     let port = free.addr().port();
@@ -67,7 +66,7 @@ fn both_families_on_one_port(engine: EngineKind) {
 }
 
 /// Two servers of two workers each: sharing a port among workers must not let a stranger in.
-fn a_taken_port_is_an_error(engine: EngineKind) {
+fn a_taken_port_is_an_error(engine: Engine) {
     let two = 2.try_into().unwrap();
     let first = Running::start_with(&Config { workers: two, ..config(engine) });
     let listen = vec![first.addr()];
@@ -93,7 +92,7 @@ fn a_taken_port_is_an_error(engine: EngineKind) {
 }
 
 /// Also while connections of the server before are in TIME_WAIT, which is on its side when it sent the first FIN.
-fn a_port_is_free_again_after_the_end(engine: EngineKind) {
+fn a_port_is_free_again_after_the_end(engine: Engine) {
     let mut listen = config(engine).listen;
     for _ in 0..3 {
         let workers = 2.try_into().unwrap();
@@ -110,7 +109,7 @@ fn a_port_is_free_again_after_the_end(engine: EngineKind) {
 
 /// A library leaves nothing behind on the thread that calls it. (A ring that is taken down there later would interrupt
 /// what the thread then waits for.)
-fn starting_does_not_interrupt_the_caller(engine: EngineKind) {
+fn starting_does_not_interrupt_the_caller(engine: Engine) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     ours.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

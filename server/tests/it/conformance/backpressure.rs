@@ -7,7 +7,7 @@ use finwait_server::config::Config;
 use finwait_server::engine::EngineKind;
 
 use crate::support::{
-    Peer, Program, Running, config, engines, graceful, many_sockets, outcomes, programs, shows,
+    Engine, Peer, Program, Running, config, engines, graceful, many_sockets, outcomes, programs, shows,
     wait_until_still,
 };
 
@@ -21,7 +21,7 @@ engines!(
 programs!(sender_that_does_not_read_is_held_back, more_arrives_at_once_than_there_are_buffers,);
 
 /// The writer blocks, the program does not hoard, and all of it arrives once it is read.
-fn sender_that_does_not_read_is_held_back(engine: EngineKind) {
+fn sender_that_does_not_read_is_held_back(engine: Engine) {
     const LEN: usize = 64 << 20;
     // The window and the buffers of both engines are a few megabytes; a program that hoards takes 64.
     const GROWTH_MAX: u64 = 12 << 20;
@@ -43,7 +43,7 @@ fn sender_that_does_not_read_is_held_back(engine: EngineKind) {
     assert_eq!((ended.code, ended.tally), (Some(0), graceful(1, LEN as u64)));
 }
 
-fn no_more_than_the_window_is_owed(engine: EngineKind) {
+fn no_more_than_the_window_is_owed(engine: Engine) {
     for window in [1024, 100_000] {
         let server = narrow_server(engine, window);
         let peer = server.connect_narrow();
@@ -57,7 +57,7 @@ fn no_more_than_the_window_is_owed(engine: EngineKind) {
     }
 }
 
-fn peers_that_never_read_hurt_nobody(engine: EngineKind) {
+fn peers_that_never_read_hurt_nobody(engine: Engine) {
     let count = crowd(engine, 200);
     let server = narrow_server(engine, 64 << 10);
     let peers = connect_full(&server, count);
@@ -80,7 +80,7 @@ fn peers_that_never_read_hurt_nobody(engine: EngineKind) {
 }
 
 /// Together they owe more than the shared buffers of an engine hold (4 MiB).
-fn full_peers_that_read_at_last_get_everything(engine: EngineKind) {
+fn full_peers_that_read_at_last_get_everything(engine: Engine) {
     let _alone = many_sockets();
     let server = narrow_server(engine, 16 << 10);
     let count = crowd(engine, 300);
@@ -91,7 +91,7 @@ fn full_peers_that_read_at_last_get_everything(engine: EngineKind) {
     assert_eq!(server.end(), graceful(count as u64, total(&peers)));
 }
 
-fn half_closed_full_peers_get_everything(engine: EngineKind) {
+fn half_closed_full_peers_get_everything(engine: Engine) {
     let _alone = many_sockets();
     let server = narrow_server(engine, 16 << 10);
     let count = crowd(engine, 300);
@@ -105,7 +105,7 @@ fn half_closed_full_peers_get_everything(engine: EngineKind) {
 }
 
 /// Peers that are full up to a few owed bytes each: an engine that lends whole shared buffers runs out of them.
-fn a_byte_each_does_not_take_all_buffers(engine: EngineKind) {
+fn a_byte_each_does_not_take_all_buffers(engine: Engine) {
     const PEERS: usize = 200;
     let server = narrow_server(engine, 1);
     if !shows("a_byte_each_does_not_take_all_buffers", engine) {
@@ -136,7 +136,7 @@ fn a_byte_each_does_not_take_all_buffers(engine: EngineKind) {
 }
 
 /// Ten megabytes are ready in one turn, and an engine's shared buffers hold four: the rest has to wait its turn.
-fn more_arrives_at_once_than_there_are_buffers(engine: EngineKind) {
+fn more_arrives_at_once_than_there_are_buffers(engine: Engine) {
     const PEERS: usize = 250;
     const LEN: usize = 40_000;
     let program = Program::start(engine, &[]);
@@ -152,11 +152,11 @@ fn more_arrives_at_once_than_there_are_buffers(engine: EngineKind) {
 }
 
 /// As many peers as `count`, but for an engine that Wine's emulation of readiness keeps busy for minutes with them.
-fn crowd(engine: EngineKind, count: usize) -> usize {
-    if cfg!(windows) && engine == EngineKind::Mio { count / 10 } else { count }
+fn crowd(engine: Engine, count: usize) -> usize {
+    if cfg!(windows) && engine.kind == EngineKind::Mio { count / 10 } else { count }
 }
 
-fn narrow_server(engine: EngineKind, window: u32) -> Running {
+fn narrow_server(engine: Engine, window: u32) -> Running {
     Running::start_with(&Config { window: NonZeroU32::new(window).unwrap(), ..config(engine) })
 }
 

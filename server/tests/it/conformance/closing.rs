@@ -34,11 +34,10 @@ use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use crate::support::{
-    LIMIT, Peer, Program, Running, config, engines, graceful, outcomes, programs, shows, wait_until,
+    Engine, LIMIT, Peer, Program, Running, config, engines, graceful, outcomes, programs, shows, wait_until,
 };
 
 engines!(
@@ -56,7 +55,7 @@ programs!(reset_behind_unread_bytes);
 
 /// An engine that hears of bytes and of the FIN behind them at once, and acts on the first alone, waits for ever. With
 /// the other engine's that makes 100,000 rounds.
-fn fin_right_behind_the_bytes(engine: EngineKind) {
+fn fin_right_behind_the_bytes(engine: Engine) {
     // Under Wine each takes a millisecond.
     const ROUNDS: u64 = if cfg!(windows) { 4_000 } else { 50_000 };
     const CLIENTS: u64 = 4;
@@ -99,7 +98,7 @@ fn fin_right_behind_the_bytes(engine: EngineKind) {
 }
 
 /// A kernel keeps the bytes in front of a RST: they are received, and the RST is still seen.
-fn reset_behind_unread_bytes(engine: EngineKind) {
+fn reset_behind_unread_bytes(engine: Engine) {
     const PEERS: u64 = 50;
     for len in [1, 30_000] {
         let program = Program::start(engine, &[]);
@@ -117,7 +116,7 @@ fn reset_behind_unread_bytes(engine: EngineKind) {
 }
 
 /// The same from the other side: what was echoed before our RST is there to be read, and no EOF behind it.
-fn our_reset_behind_an_unread_echo(engine: EngineKind) {
+fn our_reset_behind_an_unread_echo(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect();
     peer.send(10_000);
@@ -134,7 +133,7 @@ fn our_reset_behind_an_unread_echo(engine: EngineKind) {
 }
 
 /// `shutdown(SD_RECEIVE)` sends nothing: the server echoes on, and the connection ends like any other.
-fn peer_that_receives_no_more(engine: EngineKind) {
+fn peer_that_receives_no_more(engine: Engine) {
     let server = Running::start(engine);
     let mut stream = connect(&server);
     stream.write_all(&[1; 1000]).unwrap();
@@ -160,7 +159,7 @@ fn peer_that_receives_no_more(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 2000));
 }
 
-fn peer_that_receives_no_more_and_closes(engine: EngineKind) {
+fn peer_that_receives_no_more_and_closes(engine: Engine) {
     let server = Running::start(engine);
     let mut stream = connect(&server);
     stream.write_all(&[1; 1000]).unwrap();
@@ -175,7 +174,7 @@ fn peer_that_receives_no_more_and_closes(engine: EngineKind) {
 }
 
 /// The peer does not half-close but closes: its kernel sends the bytes and the FIN, and has nobody to give ours to.
-fn bytes_and_a_close_answer_our_fin(engine: EngineKind) {
+fn bytes_and_a_close_answer_our_fin(engine: Engine) {
     const LATE: u64 = 30_000;
     for _ in 0..20 {
         let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
@@ -189,7 +188,7 @@ fn bytes_and_a_close_answer_our_fin(engine: EngineKind) {
     }
 }
 
-fn close_without_a_half_close(engine: EngineKind) {
+fn close_without_a_half_close(engine: Engine) {
     const PEERS: u64 = 200;
     let server = Running::start(engine);
     for _ in 0..PEERS {
@@ -201,7 +200,7 @@ fn close_without_a_half_close(engine: EngineKind) {
 
 /// Whose FIN is the first, and whether a close finds the echo unread, is chance; that each connection ends, and as one
 /// of the two, is not.
-fn closes_that_cross_a_drain(engine: EngineKind) {
+fn closes_that_cross_a_drain(engine: Engine) {
     const PEERS: u64 = 100;
     for round in 0..10 {
         let drain_grace = Duration::from_millis(round % 2 * 5);
@@ -222,7 +221,7 @@ fn closes_that_cross_a_drain(engine: EngineKind) {
 }
 
 /// Peers that are faster than the window have their receives cancelled while bytes come: none may be lost with them.
-fn receives_cancelled_while_bytes_come(engine: EngineKind) {
+fn receives_cancelled_while_bytes_come(engine: Engine) {
     const LEN: usize = 5000;
     const PEERS: usize = 100;
     let window = NonZeroU32::new(1024).unwrap();
@@ -239,7 +238,7 @@ fn receives_cancelled_while_bytes_come(engine: EngineKind) {
 }
 
 /// Everything in flight is cancelled while bytes come in and go out: what is cut off is told so, never an EOF.
-fn expiry_while_bytes_come(engine: EngineKind) {
+fn expiry_while_bytes_come(engine: Engine) {
     const PEERS: u64 = 8;
     let told = shows("expiry_while_bytes_come", engine);
     for round in 0..8 {

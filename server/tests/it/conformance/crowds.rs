@@ -1,8 +1,6 @@
 //! Thousands of connections that end together, against a child process, so that each side has descriptors of its own.
 
-use finwait_server::engine::EngineKind;
-
-use crate::support::{Peer, Program, graceful, many_sockets, programs};
+use crate::support::{Engine, Peer, Program, graceful, many_sockets, programs};
 
 programs!(
     ten_thousand_half_closed_peers_that_read_late,
@@ -12,7 +10,7 @@ programs!(
 );
 
 /// Their echoes are in the kernel and their FINs are read: the program holds no byte for any of them.
-fn ten_thousand_half_closed_peers_that_read_late(engine: EngineKind) {
+fn ten_thousand_half_closed_peers_that_read_late(engine: Engine) {
     const PEERS: usize = 10_000;
     const LEN: usize = 2000;
     let _alone = many_sockets();
@@ -32,7 +30,7 @@ fn ten_thousand_half_closed_peers_that_read_late(engine: EngineKind) {
 }
 
 /// They connected, sent and half-closed, and were never accepted before the signal came.
-fn a_thousand_in_the_backlog_at_the_drain(engine: EngineKind) {
+fn a_thousand_in_the_backlog_at_the_drain(engine: Engine) {
     const PEERS: usize = 1000;
     const LEN: usize = 1000;
     let _alone = many_sockets();
@@ -51,7 +49,7 @@ fn a_thousand_in_the_backlog_at_the_drain(engine: EngineKind) {
 }
 
 /// More than an engine hears of in one turn: the drain begins while most of these bytes are in the kernel, unannounced.
-fn three_thousand_with_unread_bytes_at_the_drain(engine: EngineKind) {
+fn three_thousand_with_unread_bytes_at_the_drain(engine: Engine) {
     const PEERS: usize = 3000;
     const LEN: usize = 1000;
     let _alone = many_sockets();
@@ -67,7 +65,7 @@ fn three_thousand_with_unread_bytes_at_the_drain(engine: EngineKind) {
     assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, (PEERS * (LEN + 1)) as u64)));
 }
 
-fn five_thousand_idle_connections_drained(engine: EngineKind) {
+fn five_thousand_idle_connections_drained(engine: Engine) {
     const PEERS: u64 = 5000;
     let _alone = many_sockets();
     let program = Program::start(engine, &["--drain-grace", "0s"]);

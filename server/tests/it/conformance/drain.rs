@@ -5,11 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use crate::support::{
-    Peer, Program, Running, clock, config, engines, graceful, outcomes, programs, wait_until,
+    Engine, Peer, Program, Running, clock, config, engines, graceful, outcomes, programs, wait_until,
 };
 
 engines!(
@@ -28,7 +27,7 @@ engines!(
 );
 programs!(bytes_unread_at_the_drain,);
 
-fn no_connections(engine: EngineKind) {
+fn no_connections(engine: Engine) {
     for drain_grace in [Duration::ZERO, Duration::from_secs(60)] {
         let server = Running::start_with(&Config { drain_grace, ..config(engine) });
         let began = clock();
@@ -38,7 +37,7 @@ fn no_connections(engine: EngineKind) {
 }
 
 /// A worker that was told to start and has not looked around yet must not sleep through the drain.
-fn right_after_the_start(engine: EngineKind) {
+fn right_after_the_start(engine: Engine) {
     for _ in 0..40 {
         let workers = 4.try_into().unwrap();
         let server = Running::start_with(&Config { workers, ..config(engine) });
@@ -46,7 +45,7 @@ fn right_after_the_start(engine: EngineKind) {
     }
 }
 
-fn idle_connections(engine: EngineKind) {
+fn idle_connections(engine: Engine) {
     for drain_grace in [Duration::ZERO, Duration::from_millis(100)] {
         let server = Running::start_with(&Config { drain_grace, ..config(engine) });
         let peers: Vec<_> = (0..100).map(|_| server.connect_and_echo()).collect();
@@ -58,7 +57,7 @@ fn idle_connections(engine: EngineKind) {
 }
 
 /// Some have said nothing, some have sent bytes that nobody may have looked at, and most may not be accepted yet.
-fn silent_and_just_accepted_connections(engine: EngineKind) {
+fn silent_and_just_accepted_connections(engine: Engine) {
     for round in 0..20 {
         let drain_grace = Duration::from_millis(round % 2 * 20);
         let server = Running::start_with(&Config { drain_grace, ..config(engine) });
@@ -77,7 +76,7 @@ fn silent_and_just_accepted_connections(engine: EngineKind) {
 }
 
 /// The drain finds connections whose bytes it has not read: they are owed, for they came before our FIN.
-fn bytes_unread_at_the_drain(engine: EngineKind) {
+fn bytes_unread_at_the_drain(engine: Engine) {
     // Together more than the shared buffers of an engine hold.
     const PEERS: usize = 200;
     const LEN: usize = 40_000;
@@ -101,7 +100,7 @@ fn bytes_unread_at_the_drain(engine: EngineKind) {
 }
 
 /// Each client sends a word, waits for it, and goes on until the FIN. What was sent and not echoed was discarded.
-fn ping_pong_across_the_drain(engine: EngineKind) {
+fn ping_pong_across_the_drain(engine: Engine) {
     const WORD: usize = 3000;
     for round in 0..10 {
         let drain_grace = Duration::from_millis(round % 2 * 20);
@@ -122,7 +121,7 @@ fn ping_pong_across_the_drain(engine: EngineKind) {
 }
 
 /// Senders that never pause, against readers that never stop.
-fn stream_across_the_drain(engine: EngineKind) {
+fn stream_across_the_drain(engine: Engine) {
     for round in 0..6 {
         let drain_grace = Duration::from_millis(round % 2 * 20);
         let server = Running::start_with(&Config { drain_grace, ..config(engine) });
@@ -151,7 +150,7 @@ fn stream_across_the_drain(engine: EngineKind) {
     }
 }
 
-fn grace_lets_connections_end_by_themselves(engine: EngineKind) {
+fn grace_lets_connections_end_by_themselves(engine: Engine) {
     const GRACE: Duration = Duration::from_secs(3600);
     let server = Running::start_with(&Config { drain_grace: GRACE, drain_timeout: GRACE, ..config(engine) });
     let peers: Vec<_> = (0..10).map(|_| server.connect_and_echo()).collect();
@@ -165,7 +164,7 @@ fn grace_lets_connections_end_by_themselves(engine: EngineKind) {
     assert_eq!(server.join(), graceful(10, 10 * 100_001));
 }
 
-fn grace_is_over_at_once_when_all_have_ended(engine: EngineKind) {
+fn grace_is_over_at_once_when_all_have_ended(engine: Engine) {
     const GRACE: Duration = Duration::from_secs(3600);
     let server = Running::start_with(&Config { drain_grace: GRACE, drain_timeout: GRACE, ..config(engine) });
     let (ends_before, ends_within) = (server.connect_and_echo(), server.connect_and_echo());
@@ -177,7 +176,7 @@ fn grace_is_over_at_once_when_all_have_ended(engine: EngineKind) {
     assert_eq!(server.join(), graceful(2, 2));
 }
 
-fn new_connections_are_not_accepted(engine: EngineKind) {
+fn new_connections_are_not_accepted(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect_and_echo();
     server.drain();
@@ -190,7 +189,7 @@ fn new_connections_are_not_accepted(engine: EngineKind) {
     assert_eq!(outcomes(server.join()).reset, 0);
 }
 
-fn second_drain_changes_nothing(engine: EngineKind) {
+fn second_drain_changes_nothing(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect_and_echo();
     server.drain();
@@ -202,7 +201,7 @@ fn second_drain_changes_nothing(engine: EngineKind) {
 }
 
 /// Those that `--max-connections` keeps waiting, in the backlog or accepted, are served in a drain.
-fn waiting_for_a_place(engine: EngineKind) {
+fn waiting_for_a_place(engine: Engine) {
     for drain_grace in [Duration::ZERO, Duration::from_millis(100)] {
         let server = Running::start_with(&Config { conns_max: Some(2), drain_grace, ..config(engine) });
         let peers: Vec<_> = (0..20).map(|_| server.connect()).collect();
@@ -215,7 +214,7 @@ fn waiting_for_a_place(engine: EngineKind) {
     }
 }
 
-fn slow_reader_across_the_drain(engine: EngineKind) {
+fn slow_reader_across_the_drain(engine: Engine) {
     let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
     let peer = server.connect_narrow();
     thread::scope(|scope| {

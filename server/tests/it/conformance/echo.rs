@@ -6,11 +6,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::thread;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 
 use socket2::SockRef;
 
-use crate::support::{LIMIT, Program, Running, config, engines, graceful, programs};
+use crate::support::{Engine, LIMIT, Program, Running, config, engines, graceful, programs};
 
 engines!(
     nothing_then_fin,
@@ -29,27 +28,27 @@ engines!(
 );
 programs!(urgent_byte_is_a_byte_like_any_other,);
 
-fn nothing_then_fin(engine: EngineKind) {
+fn nothing_then_fin(engine: Engine) {
     sends_then_reads(engine, 0);
 }
 
-fn one_byte_then_fin(engine: EngineKind) {
+fn one_byte_then_fin(engine: Engine) {
     sends_then_reads(engine, 1);
 }
 
-fn sixty_four_kilobytes_then_fin(engine: EngineKind) {
+fn sixty_four_kilobytes_then_fin(engine: Engine) {
     sends_then_reads(engine, 64 << 10);
 }
 
-fn megabyte_then_fin(engine: EngineKind) {
+fn megabyte_then_fin(engine: Engine) {
     reads_while_sending(engine, 1 << 20);
 }
 
-fn sixty_four_megabytes_read_while_sending(engine: EngineKind) {
+fn sixty_four_megabytes_read_while_sending(engine: Engine) {
     reads_while_sending(engine, 64 << 20);
 }
 
-fn data_and_fin_in_one_segment(engine: EngineKind) {
+fn data_and_fin_in_one_segment(engine: Engine) {
     let server = Running::start(engine);
     for len in [1, 1000, 32 << 10] {
         let peer = server.connect();
@@ -60,7 +59,7 @@ fn data_and_fin_in_one_segment(engine: EngineKind) {
 }
 
 /// A read ends at the urgent mark with more bytes behind it, and no hint follows for those.
-fn urgent_byte_is_a_byte_like_any_other(engine: EngineKind) {
+fn urgent_byte_is_a_byte_like_any_other(engine: Engine) {
     let program = Program::start(engine, &[]);
     let mut stream = TcpStream::connect(program.addrs()[0]).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -79,7 +78,7 @@ fn urgent_byte_is_a_byte_like_any_other(engine: EngineKind) {
     assert_eq!(program.end().tally, graceful(1, 70));
 }
 
-fn write_then_immediate_shutdown(engine: EngineKind) {
+fn write_then_immediate_shutdown(engine: Engine) {
     let server = Running::start(engine);
     for _ in 0..200 {
         let peer = server.connect();
@@ -90,7 +89,7 @@ fn write_then_immediate_shutdown(engine: EngineKind) {
     assert_eq!(server.end(), graceful(200, 200 * 3000));
 }
 
-fn reading_begins_after_a_megabyte_was_sent(engine: EngineKind) {
+fn reading_begins_after_a_megabyte_was_sent(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect();
     peer.send(1 << 20);
@@ -100,7 +99,7 @@ fn reading_begins_after_a_megabyte_was_sent(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 1 << 20));
 }
 
-fn byte_by_byte(engine: EngineKind) {
+fn byte_by_byte(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect();
     for _ in 0..1000 {
@@ -113,7 +112,7 @@ fn byte_by_byte(engine: EngineKind) {
 }
 
 /// Places and names are used again: nothing of the old connection may show in the new one.
-fn connections_one_after_another(engine: EngineKind) {
+fn connections_one_after_another(engine: Engine) {
     let server = Running::start(engine);
     for len in 0..1000 {
         let peer = server.connect();
@@ -124,7 +123,7 @@ fn connections_one_after_another(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1000, (0..1000).sum()));
 }
 
-fn connections_side_by_side(engine: EngineKind) {
+fn connections_side_by_side(engine: Engine) {
     let server = Running::start(engine);
     let peers: Vec<_> = (0..200).map(|_| server.connect()).collect();
     for len in [1, 4096, 7, 20_000] {
@@ -136,7 +135,7 @@ fn connections_side_by_side(engine: EngineKind) {
     assert_eq!(server.end(), graceful(200, 200 * (1 + 4096 + 7 + 20_000)));
 }
 
-fn several_workers_share_the_connections(engine: EngineKind) {
+fn several_workers_share_the_connections(engine: Engine) {
     let workers = NonZeroUsize::new(4).unwrap();
     let server = Running::start_with(&Config { workers, ..config(engine) });
     thread::scope(|scope| {
@@ -155,7 +154,7 @@ fn several_workers_share_the_connections(engine: EngineKind) {
 }
 
 /// With one byte of window each receive must wait for the send before it.
-fn smallest_window(engine: EngineKind) {
+fn smallest_window(engine: Engine) {
     let window = NonZeroU32::MIN;
     let server = Running::start_with(&Config { window, ..config(engine) });
     let peer = server.connect();
@@ -165,7 +164,7 @@ fn smallest_window(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 5000));
 }
 
-fn sends_then_reads(engine: EngineKind, len: usize) {
+fn sends_then_reads(engine: Engine, len: usize) {
     let server = Running::start(engine);
     let peer = server.connect();
     peer.send(len);
@@ -174,7 +173,7 @@ fn sends_then_reads(engine: EngineKind, len: usize) {
     assert_eq!(server.end(), graceful(1, len as u64));
 }
 
-fn reads_while_sending(engine: EngineKind, len: usize) {
+fn reads_while_sending(engine: Engine, len: usize) {
     let server = Running::start(engine);
     let peer = server.connect();
     thread::scope(|scope| {

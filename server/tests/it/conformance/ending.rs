@@ -7,11 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use crate::support::{
-    LIMIT, Program, Running, clock, config, engines, graceful, outcomes, programs, shows, wait_until,
+    Engine, LIMIT, Program, Running, clock, config, engines, graceful, outcomes, programs, shows, wait_until,
     wait_until_still,
 };
 
@@ -30,7 +29,7 @@ engines!(
 );
 programs!(hang_up_hint_before_unread_bytes,);
 
-fn simultaneous_fins(engine: EngineKind) {
+fn simultaneous_fins(engine: Engine) {
     const PEERS: u64 = 100;
     for _ in 0..5 {
         let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
@@ -49,7 +48,7 @@ fn simultaneous_fins(engine: EngineKind) {
     }
 }
 
-fn bytes_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
+fn bytes_after_our_fin_are_discarded_and_counted(engine: Engine) {
     let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
     let peer = server.connect_and_echo();
     server.drain();
@@ -65,7 +64,7 @@ fn bytes_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
 
 /// A peer that goes on sending as fast as it can, when all that it sends is thrown away, must not take anything from
 /// the server: an engine that counted on its buffers as a bound was brought down by this.
-fn floods_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
+fn floods_after_our_fin_are_discarded_and_counted(engine: Engine) {
     // Few large writes: a peer that makes its bytes as it goes is not fast enough.
     const WRITES: usize = 32;
     let flood = vec![0; 4 << 20];
@@ -87,7 +86,7 @@ fn floods_after_our_fin_are_discarded_and_counted(engine: EngineKind) {
 
 /// The FIN arrives while thousands of bytes are unread, and a window of 1 KiB takes them in many receives: one that
 /// stops at the hint loses the tail.
-fn hang_up_hint_before_unread_bytes(engine: EngineKind) {
+fn hang_up_hint_before_unread_bytes(engine: Engine) {
     const LEN: usize = 40_000;
     let program = Program::start(engine, &["--window", "1KiB"]);
     let known = program.connect_and_echo();
@@ -104,7 +103,7 @@ fn hang_up_hint_before_unread_bytes(engine: EngineKind) {
     assert_eq!((ended.code, ended.tally), (Some(0), graceful(21, 21 * LEN as u64 + 1)));
 }
 
-fn idle_timeout_ends_with_a_fin(engine: EngineKind) {
+fn idle_timeout_ends_with_a_fin(engine: Engine) {
     const IDLE: Duration = Duration::from_millis(300);
     let server = Running::start_with(&Config { idle_timeout: Some(IDLE), ..config(engine) });
     let peer = server.connect();
@@ -117,7 +116,7 @@ fn idle_timeout_ends_with_a_fin(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 1));
 }
 
-fn idle_timeout_ends_a_peer_that_never_spoke(engine: EngineKind) {
+fn idle_timeout_ends_a_peer_that_never_spoke(engine: Engine) {
     const IDLE: Duration = Duration::from_millis(300);
     let server = Running::start_with(&Config { idle_timeout: Some(IDLE), ..config(engine) });
     let began = clock();
@@ -129,7 +128,7 @@ fn idle_timeout_ends_a_peer_that_never_spoke(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 0));
 }
 
-fn idle_timeout_spares_the_active(engine: EngineKind) {
+fn idle_timeout_spares_the_active(engine: Engine) {
     const IDLE: Duration = Duration::from_secs(1);
     let server = Running::start_with(&Config { idle_timeout: Some(IDLE), ..config(engine) });
     let peer = server.connect_and_echo();
@@ -143,7 +142,7 @@ fn idle_timeout_spares_the_active(engine: EngineKind) {
     assert_eq!(server.end(), graceful(1, 9));
 }
 
-fn stall_timeout_resets(engine: EngineKind) {
+fn stall_timeout_resets(engine: Engine) {
     let server = Running::start_with(&Config { stall_timeout: Duration::from_secs(1), ..config(engine) });
     let peer = server.connect();
     thread::scope(|scope| {
@@ -161,7 +160,7 @@ fn stall_timeout_resets(engine: EngineKind) {
     );
 }
 
-fn linger_timeout_expires_a_silent_peer(engine: EngineKind) {
+fn linger_timeout_expires_a_silent_peer(engine: Engine) {
     let linger_timeout = Duration::from_millis(300);
     let idle_timeout = Some(linger_timeout);
     let server = Running::start_with(&Config { idle_timeout, linger_timeout, ..config(engine) });
@@ -180,7 +179,7 @@ fn linger_timeout_expires_a_silent_peer(engine: EngineKind) {
     wait_until("nobody is there any more", || peer.try_send(1).is_err());
 }
 
-fn linger_timeout_in_all_expires_a_chatty_peer(engine: EngineKind) {
+fn linger_timeout_in_all_expires_a_chatty_peer(engine: Engine) {
     let linger_timeout = Duration::from_millis(300);
     let server =
         Running::start_with(&Config { drain_grace: Duration::ZERO, linger_timeout, ..config(engine) });
@@ -198,7 +197,7 @@ fn linger_timeout_in_all_expires_a_chatty_peer(engine: EngineKind) {
     assert_eq!(outcomes(tally), Tally { accepted: 1, expired: 1, expired_in_drain: 1, ..Tally::default() });
 }
 
-fn drain_timeout_resets_what_is_owed(engine: EngineKind) {
+fn drain_timeout_resets_what_is_owed(engine: Engine) {
     let server = Running::start_with(&Config {
         drain_grace: Duration::ZERO,
         drain_timeout: Duration::from_millis(300),
@@ -220,7 +219,7 @@ fn drain_timeout_resets_what_is_owed(engine: EngineKind) {
     assert_eq!(outcomes(tally), Tally { accepted: 1, expired: 1, expired_in_drain: 1, ..Tally::default() });
 }
 
-fn expiry_resets_what_is_open(engine: EngineKind) {
+fn expiry_resets_what_is_open(engine: Engine) {
     let server = Running::start(engine);
     let peers: Vec<_> = (0..50).map(|_| server.connect_and_echo()).collect();
     server.expire();

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 
-use crate::support::{Peer, Program, Running, clock, config, engines, graceful, programs, shows, wait_until};
+use crate::support::{
+    Engine, Peer, Program, Running, clock, config, engines, graceful, programs, shows, wait_until,
+};
 
 engines!(no_more_than_the_places_are_served, places_are_shared_by_all_workers,);
 programs!(descriptors_run_out_and_come_back, descriptors_run_out_and_the_drain_begins,);
@@ -15,7 +16,7 @@ programs!(descriptors_run_out_and_come_back, descriptors_run_out_and_the_drain_b
 const PEERS: usize = 100;
 const FEW_DESCRIPTORS: &str = "ulimit -n 64;";
 
-fn descriptors_run_out_and_come_back(engine: EngineKind) {
+fn descriptors_run_out_and_come_back(engine: Engine) {
     if !shows("descriptors_run_out_and_come_back", engine) {
         let program = Program::start(engine, &[]);
         let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
@@ -46,7 +47,7 @@ fn descriptors_run_out_and_come_back(engine: EngineKind) {
 }
 
 /// Those in the backlog are accepted as room is made, for as long as the grace lasts.
-fn descriptors_run_out_and_the_drain_begins(engine: EngineKind) {
+fn descriptors_run_out_and_the_drain_begins(engine: Engine) {
     let args = ["--drain-grace", "20s", "--drain-timeout", "40s"];
     if !shows("descriptors_run_out_and_the_drain_begins", engine) {
         let program = Program::start(engine, &args);
@@ -74,7 +75,7 @@ fn descriptors_run_out_and_the_drain_begins(engine: EngineKind) {
     assert_eq!((ended.code, ended.tally), (Some(0), graceful(PEERS as u64, PEERS as u64 * 10)));
 }
 
-fn no_more_than_the_places_are_served(engine: EngineKind) {
+fn no_more_than_the_places_are_served(engine: Engine) {
     let server = Running::start_with(&Config { conns_max: Some(3), ..config(engine) });
     let mut peers: Vec<_> = (0..8).map(|_| server.connect()).collect();
     peers.iter().for_each(|peer| peer.send(10));
@@ -97,7 +98,7 @@ fn no_more_than_the_places_are_served(engine: EngineKind) {
 }
 
 /// A place that one worker gives back is taken by another, which nobody wakes.
-fn places_are_shared_by_all_workers(engine: EngineKind) {
+fn places_are_shared_by_all_workers(engine: Engine) {
     let workers = 4.try_into().unwrap();
     let server = Running::start_with(&Config { conns_max: Some(2), workers, ..config(engine) });
     let peers: Vec<_> = (0..40).map(|_| server.connect()).collect();

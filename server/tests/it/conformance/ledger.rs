@@ -9,12 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 use socket2::SockRef;
 
 use crate::support::{
-    LIMIT, Program, Running, Scratch, clock, config, engines, outcomes, programs, shows, wait_until,
+    Engine, LIMIT, Program, Running, Scratch, clock, config, engines, outcomes, programs, shows, wait_until,
     wait_until_still,
 };
 
@@ -37,7 +36,7 @@ engines!(
 );
 programs!(a_flood_across_a_drain_ends_with_the_reply);
 
-fn totals_add_up(engine: EngineKind) {
+fn totals_add_up(engine: Engine) {
     let server = start(engine);
     let first = Client::connect(&server).exchange("a\nb\n", 2, 1);
     assert_eq!((first.status.as_str(), first.seen, first.grand_total), ("ok", 2, 2));
@@ -55,7 +54,7 @@ fn totals_add_up(engine: EngineKind) {
     assert_eq!(outcomes(server.end()), Tally { accepted: 4, graceful: 4, ..Tally::default() });
 }
 
-fn what_is_claimed_twice_counts_once(engine: EngineKind) {
+fn what_is_claimed_twice_counts_once(engine: Engine) {
     let server = start(engine);
     let first = Client::connect(&server).exchange("a\n", 1, 7);
     Client::connect(&server).exchange("a\n", 1, 8);
@@ -68,7 +67,7 @@ fn what_is_claimed_twice_counts_once(engine: EngineKind) {
     server.end();
 }
 
-fn what_does_not_hold_counts_nothing(engine: EngineKind) {
+fn what_does_not_hold_counts_nothing(engine: Engine) {
     let claim = |total: &str| format!("!disconnect total={total} session={:032x}\n", 9);
     let long = "x".repeat(70_000) + "\n";
     let cases = [
@@ -98,7 +97,7 @@ fn what_does_not_hold_counts_nothing(engine: EngineKind) {
 }
 
 /// (5') follows (5), and has nothing to do with (6), (7) and (8).
-fn the_server_closes_whatever_the_client_waits_for(engine: EngineKind) {
+fn the_server_closes_whatever_the_client_waits_for(engine: Engine) {
     const DELAY: Duration = Duration::from_secs(2);
     let server = start(engine);
     let mut client = Client::connect(&server);
@@ -116,7 +115,7 @@ fn the_server_closes_whatever_the_client_waits_for(engine: EngineKind) {
 }
 
 /// A claim that is complete, and the connection is not.
-fn resets_count_nothing_before_the_fin(engine: EngineKind) {
+fn resets_count_nothing_before_the_fin(engine: Engine) {
     const ROUNDS: u64 = 20;
     let server = start(engine);
     for round in 0..ROUNDS {
@@ -136,7 +135,7 @@ fn resets_count_nothing_before_the_fin(engine: EngineKind) {
 }
 
 /// The echo is under way when the RST comes: a send may be told of it, and what the receive is told then is an EOF.
-fn resets_that_a_send_is_told_of_count_nothing(engine: EngineKind) {
+fn resets_that_a_send_is_told_of_count_nothing(engine: Engine) {
     const ROUNDS: u64 = 300;
     const LINES: usize = 100;
     let server = start(engine);
@@ -155,7 +154,7 @@ fn resets_that_a_send_is_told_of_count_nothing(engine: EngineKind) {
 }
 
 /// Whether the FIN was seen before the RST is chance; that a session counts once is not.
-fn resets_behind_the_fin_count_once(engine: EngineKind) {
+fn resets_behind_the_fin_count_once(engine: Engine) {
     const ROUNDS: u64 = 50;
     let server = start(engine);
     for round in 0..ROUNDS {
@@ -184,7 +183,7 @@ fn resets_behind_the_fin_count_once(engine: EngineKind) {
 }
 
 /// The server is the one that ends: what it was told by then is answered, and a total that comes later is not counted.
-fn drained_clients_are_told_so(engine: EngineKind) {
+fn drained_clients_are_told_so(engine: Engine) {
     let server = start(engine);
     Client::connect(&server).exchange("a\n", 1, 1);
     let mut silent = Client::connect(&server);
@@ -208,7 +207,7 @@ fn drained_clients_are_told_so(engine: EngineKind) {
 }
 
 /// Which of the two comes first is chance, and either way the client is told the truth.
-fn fins_that_cross_a_drain_are_answered_once(engine: EngineKind) {
+fn fins_that_cross_a_drain_are_answered_once(engine: Engine) {
     const PEERS: u64 = 50;
     for _ in 0..5 {
         let server = start(engine);
@@ -241,7 +240,7 @@ fn fins_that_cross_a_drain_are_answered_once(engine: EngineKind) {
     }
 }
 
-fn every_byte_comes_back_through_a_narrow_window(engine: EngineKind) {
+fn every_byte_comes_back_through_a_narrow_window(engine: Engine) {
     let lines: String = (0..40_000).map(|line| format!("{line} {}\n", "x".repeat(line % 97))).collect();
     for window in [1000, 65_536] {
         let window = NonZeroU32::new(window).unwrap();
@@ -263,7 +262,7 @@ fn every_byte_comes_back_through_a_narrow_window(engine: EngineKind) {
     }
 }
 
-fn a_claim_that_comes_byte_by_byte(engine: EngineKind) {
+fn a_claim_that_comes_byte_by_byte(engine: Engine) {
     let server = start(engine);
     let mut client = Client::connect(&server);
     client.0.set_nodelay(true).unwrap();
@@ -279,7 +278,7 @@ fn a_claim_that_comes_byte_by_byte(engine: EngineKind) {
     server.end();
 }
 
-fn crowds_on_two_workers(engine: EngineKind) {
+fn crowds_on_two_workers(engine: Engine) {
     const THREADS: u64 = 4;
     const CLIENTS: u64 = 50;
     const LINES: u64 = 20;
@@ -310,7 +309,7 @@ fn crowds_on_two_workers(engine: EngineKind) {
     assert_eq!(outcomes(server.end()), Tally { accepted: count, graceful: count, ..Tally::default() });
 }
 
-fn an_echo_beside_it(engine: EngineKind) {
+fn an_echo_beside_it(engine: Engine) {
     let server = start(engine);
     let text = "a\n!disconnect total=1 session=1\n!\n";
     let mut stream = TcpStream::connect(server.addr()).unwrap();
@@ -328,7 +327,7 @@ fn an_echo_beside_it(engine: EngineKind) {
 }
 
 /// What was answered is there again, with its sessions.
-fn a_file_goes_on_after_the_end(engine: EngineKind) {
+fn a_file_goes_on_after_the_end(engine: Engine) {
     let scratch = Scratch::new(&format!("goes-on-{engine}"));
     let with_file = || start_with(Config { ledger_file: Some(scratch.file()), ..config(engine) });
     let server = with_file();
@@ -347,7 +346,7 @@ fn a_file_goes_on_after_the_end(engine: EngineKind) {
 }
 
 /// The FIN comes when the engine has nothing else to do, and there is no disk to wait for.
-fn a_fin_behind_a_claim_is_answered_at_once(engine: EngineKind) {
+fn a_fin_behind_a_claim_is_answered_at_once(engine: Engine) {
     const ROUNDS: u32 = 20;
     // An engine that is not woken finds the answer with its next deadline, an eighth of a second later.
     const ALL_MAX: Duration = Duration::from_millis(500);
@@ -371,7 +370,7 @@ fn a_fin_behind_a_claim_is_answered_at_once(engine: EngineKind) {
 
 /// A client that was faster than the window allows: what the server has of it beyond that is not owed, and stands in
 /// nobody's way.
-fn a_flood_across_a_drain_ends_with_the_reply(engine: EngineKind) {
+fn a_flood_across_a_drain_ends_with_the_reply(engine: Engine) {
     for _ in 0..5 {
         let args = ["--ledger", "127.0.0.1:0", "--window", "64KiB", "--drain-grace", "0s"];
         let program = Program::start(engine, &args);
@@ -401,7 +400,7 @@ fn a_flood_across_a_drain_ends_with_the_reply(engine: EngineKind) {
     }
 }
 
-fn start(engine: EngineKind) -> Running {
+fn start(engine: Engine) -> Running {
     start_with(config(engine))
 }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 use std::{slice, thread};
 
 use finwait_server::config::Config;
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use crate::support::{
-    Peer, Program, Running, config, engines, graceful, outcomes, programs, shows, wait_until,
+    Engine, Peer, Program, Running, config, engines, graceful, outcomes, programs, shows, wait_until,
 };
 
 engines!(
@@ -40,16 +39,16 @@ const NOTHING: Tally = Tally {
     drain_ns: 0,
 };
 
-fn before_accept(engine: EngineKind) {
+fn before_accept(engine: Engine) {
     before_accept_with("before_accept", engine, 0);
 }
 
-fn before_accept_with_bytes_in_the_queue(engine: EngineKind) {
+fn before_accept_with_bytes_in_the_queue(engine: Engine) {
     before_accept_with("before_accept_with_bytes_in_the_queue", engine, 1000);
 }
 
 /// Nobody is told of the reset but the one who accepts.
-fn before_accept_with(case: &str, engine: EngineKind, len: usize) {
+fn before_accept_with(case: &str, engine: Engine, len: usize) {
     const PEERS: u64 = 50;
     let program = Program::start(engine, &[]);
     program.stop();
@@ -77,7 +76,7 @@ fn before_accept_with(case: &str, engine: EngineKind, len: usize) {
     }
 }
 
-fn right_after_connecting(engine: EngineKind) {
+fn right_after_connecting(engine: Engine) {
     let server = Running::start(engine);
     for _ in 0..200 {
         server.connect().reset();
@@ -96,14 +95,14 @@ fn right_after_connecting(engine: EngineKind) {
     }
 }
 
-fn idle(engine: EngineKind) {
+fn idle(engine: Engine) {
     let server = Running::start(engine);
     server.connect_and_echo().reset();
     wait_until("it ends", || server.tally().ended() == 1);
     assert_reset(Tally { graceful: 0, reset: 1, ..graceful(1, 1) }, server.end(), shows("idle", engine));
 }
 
-fn mid_echo(engine: EngineKind) {
+fn mid_echo(engine: Engine) {
     let told = shows("mid_echo", engine);
     for _ in 0..20 {
         let server = Running::start(engine);
@@ -121,7 +120,7 @@ fn mid_echo(engine: EngineKind) {
 }
 
 /// The server is not receiving, for its window is full: only the send can tell.
-fn owed_bytes_and_no_receive(engine: EngineKind) {
+fn owed_bytes_and_no_receive(engine: Engine) {
     let server = Running::start(engine);
     let peer = connect_full(&server);
     peer.reset();
@@ -129,7 +128,7 @@ fn owed_bytes_and_no_receive(engine: EngineKind) {
     assert_eq!(outcomes(server.end()), RESET);
 }
 
-fn after_half_close_with_bytes_owed(engine: EngineKind) {
+fn after_half_close_with_bytes_owed(engine: Engine) {
     let server = Running::start(engine);
     let peer = connect_full(&server);
     peer.fin();
@@ -138,7 +137,7 @@ fn after_half_close_with_bytes_owed(engine: EngineKind) {
     assert_eq!(outcomes(server.end()), RESET);
 }
 
-fn during_the_grace(engine: EngineKind) {
+fn during_the_grace(engine: Engine) {
     const GRACE: Duration = Duration::from_secs(3600);
     let server = Running::start_with(&Config { drain_grace: GRACE, drain_timeout: GRACE, ..config(engine) });
     let (idle, full) = (server.connect_and_echo(), connect_full(&server));
@@ -149,7 +148,7 @@ fn during_the_grace(engine: EngineKind) {
     assert_reset(expected, outcomes(server.join()), shows("during_the_grace", engine));
 }
 
-fn after_our_fin(engine: EngineKind) {
+fn after_our_fin(engine: Engine) {
     let server = Running::start_with(&Config { drain_grace: Duration::ZERO, ..config(engine) });
     let peer = server.connect_and_echo();
     server.drain();
@@ -160,7 +159,7 @@ fn after_our_fin(engine: EngineKind) {
 }
 
 /// A plain close: the kernel makes it a RST, for it throws bytes away.
-fn closed_with_our_bytes_unread(engine: EngineKind) {
+fn closed_with_our_bytes_unread(engine: Engine) {
     let server = Running::start(engine);
     let peer = server.connect();
     peer.send(10_000);
@@ -173,7 +172,7 @@ fn closed_with_our_bytes_unread(engine: EngineKind) {
     assert_reset(expected, server.end(), shows("closed_with_our_bytes_unread", engine));
 }
 
-fn among_others(engine: EngineKind) {
+fn among_others(engine: Engine) {
     let server = Running::start(engine);
     let good: Vec<_> = (0..50).map(|_| server.connect_and_echo()).collect();
     for _ in 0..20 {

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use finwait_server::engine::EngineKind;
-
-use crate::support::{Peer, Program, programs, shows, wait_until};
+use crate::support::{Engine, Peer, Program, programs, shows, wait_until};
 
 programs!(reconnecting_clients_at_the_drain, reconnecting_clients_at_a_drain_without_grace,);
 
@@ -18,7 +16,7 @@ const PATIENCE: Duration = Duration::from_millis(150);
 
 /// A connect that fails or is not answered is fine once the drain has begun; a connection that was made and is then
 /// reset or cut is not.
-fn reconnecting_clients_at_the_drain(engine: EngineKind) {
+fn reconnecting_clients_at_the_drain(engine: Engine) {
     let refuses = shows("reconnecting_clients_at_the_drain", engine);
     for round in 0..ROUNDS {
         storm(engine, round, "1s", |peer| {
@@ -34,7 +32,7 @@ fn reconnecting_clients_at_the_drain(engine: EngineKind) {
 }
 
 /// Our FIN may come before the client's first byte, which is then discarded: an EOF, and still no reset.
-fn reconnecting_clients_at_a_drain_without_grace(engine: EngineKind) {
+fn reconnecting_clients_at_a_drain_without_grace(engine: Engine) {
     let refuses = shows("reconnecting_clients_at_a_drain_without_grace", engine);
     for round in 0..ROUNDS {
         storm(engine, round, "0s", |peer| {
@@ -58,7 +56,7 @@ fn is_served(peer: &Peer) -> bool {
     served
 }
 
-fn storm(engine: EngineKind, round: u32, grace: &str, talk: impl Fn(&Peer) -> bool + Sync) {
+fn storm(engine: Engine, round: u32, grace: &str, talk: impl Fn(&Peer) -> bool + Sync) {
     let workers = if round.is_multiple_of(2) { "1" } else { "4" };
     let args = ["--log-level", "warn", "--workers", workers, "--drain-grace", grace];
     let program = Program::start(engine, &args);

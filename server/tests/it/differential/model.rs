@@ -1,11 +1,10 @@
 //! Which endings a script allows: exactly one where nothing races, and a set where timing legitimately decides.
 
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
 use super::play::{Ending, Seen};
 use super::script::{Script, Step, WINDOWS};
-use crate::support::{Running, graceful, outcomes, wait_until};
+use crate::support::{Engine, Running, graceful, outcomes, wait_until};
 
 /// Bytes that are in the server's kernel as soon as `send` has returned: less than the window that a connection on
 /// loopback begins with.
@@ -22,7 +21,7 @@ pub(super) fn since(server: &Running) -> impl FnOnce(&mut Seen) + use<'_> {
 
 /// Asserts that what was seen on one engine is what the script allows. An engine that is not `told` of a RST, where the
 /// system says EOF instead, may count it as either.
-pub(super) fn judge(script: &Script, engine: EngineKind, told: bool, seen: &Seen) {
+pub(super) fn judge(script: &Script, engine: Engine, told: bool, seen: &Seen) {
     let tally = seen.tally;
     assert_eq!(tally.accepted, 1, "{engine}: accepted {seen:?}");
     assert_eq!(tally.accepted, tally.ended(), "{engine}: one ending each {seen:?}");
@@ -57,7 +56,7 @@ fn is_idle(seen: &Seen) -> impl Fn(super::play::AtDrain) -> bool {
 }
 
 /// Without a RST of the client there is none of the server either, and both sides have counted the same bytes.
-fn judge_proper(script: &Script, engine: EngineKind, seen: &Seen) {
+fn judge_proper(script: &Script, engine: Engine, seen: &Seen) {
     assert_eq!(seen.ending, Ending::Eof, "{engine}: the ending {seen:?}");
     let Some(at) = seen.at_drain else {
         assert_eq!(seen.read, seen.sent, "{engine}: a clean EOF after a truncated echo {seen:?}");
@@ -77,7 +76,7 @@ fn judge_proper(script: &Script, engine: EngineKind, seen: &Seen) {
 
 /// With a RST of the client: what was read is a prefix, and only a client that had half-closed may have been served to
 /// the end.
-fn judge_cut(script: &Script, engine: EngineKind, told: bool, seen: &Seen) {
+fn judge_cut(script: &Script, engine: Engine, told: bool, seen: &Seen) {
     let reset = Tally { accepted: 1, reset: 1, ..Tally::default() };
     let served = outcomes(graceful(1, 0));
     let ended = outcomes(seen.tally);

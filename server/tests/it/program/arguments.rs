@@ -4,9 +4,9 @@ use std::path::Path;
 
 use clap::Parser;
 use finwait_server::config::{Cli, Config};
-use finwait_server::engine::{self, EngineChoice, EngineKind};
+use finwait_server::engine::{self, Descriptors, EngineChoice, EngineKind};
 
-use crate::support::{Program, graceful, programs, run_to_end};
+use crate::support::{Engine, Program, graceful, programs, run_to_end};
 
 programs!(a_forced_engine_is_named,);
 
@@ -26,6 +26,7 @@ fn every_flag_reaches_the_configuration() {
         "--ledger=127.0.0.1:4",
         "--ledger-file=totals",
         "--engine=mio",
+        "--descriptors=direct",
         "--workers=3",
         "--window=64KiB",
         "--max-connections=10k",
@@ -41,6 +42,7 @@ fn every_flag_reaches_the_configuration() {
     assert_eq!(config.ledger, ["127.0.0.1:4".parse().unwrap()]);
     assert_eq!(config.ledger_file.as_deref(), Some(Path::new("totals")));
     assert_eq!(config.engine, EngineChoice::Forced(EngineKind::Mio));
+    assert_eq!(config.descriptors, Descriptors::Direct);
     assert_eq!((config.workers.get(), config.window.get(), config.conns_max), (3, 65_536, Some(10_000)));
     let seconds = |duration: std::time::Duration| duration.as_secs();
     assert_eq!(config.idle_timeout.map(seconds), Some(60));
@@ -61,6 +63,7 @@ fn usage_errors_end_with_exit_code_2_and_a_clear_line() {
         (&["--ledger", "nowhere"], "--ledger"),
         (&["--ledger-file", "totals"], "--ledger"),
         (&["--engine", "steam"], "--engine"),
+        (&["--descriptors", "none"], "--descriptors"),
         (&["--max-connections", "0"], "--max-connections"),
         (&["--idle-timeout", "0s"], "--idle-timeout"),
         (&["--stall-timeout", "soon"], "--stall-timeout"),
@@ -93,7 +96,7 @@ fn help_and_version_succeed_on_stdout() {
 /// `auto` says what it chose, and why when that is not the best one.
 #[test]
 fn auto_names_the_engine() {
-    let chosen = engine::choose(EngineChoice::Auto).unwrap();
+    let chosen = engine::choose(EngineChoice::Auto, Descriptors::Normal).unwrap();
     let program = Program::start_with_engine("auto", &[]);
     assert_eq!(program.engine_announced(), chosen.kind.name());
     let ended = program.end();
@@ -102,11 +105,13 @@ fn auto_names_the_engine() {
     assert_eq!(line.contains("WARN"), chosen.fallback.is_some(), "{line}");
 }
 
-fn a_forced_engine_is_named(engine: EngineKind) {
+fn a_forced_engine_is_named(engine: Engine) {
     let program = Program::start(engine, &[]);
-    assert_eq!(program.engine_announced(), engine.name());
+    let announced = (program.engine_announced(), program.descriptors_announced());
+    assert_eq!(announced, (engine.kind.name(), engine.descriptors.name()));
     let ended = program.end();
     assert_eq!((ended.code, ended.tally), (Some(0), graceful(0, 0)));
     let line = ended.stderr.lines().next().unwrap();
-    assert!(line.contains("INFO") && line.contains(&format!("engine {engine}")), "{line}");
+    assert!(line.contains("INFO") && line.contains(&format!("engine {}", engine.kind)), "{line}");
+    assert_eq!(line.contains("direct descriptors"), engine.descriptors == Descriptors::Direct, "{line}");
 }

@@ -4,13 +4,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use finwait_server::engine::EngineKind;
-
-use crate::support::{Finished, Running, engines, graceful, run_to_end};
+use crate::support::{Engine, Finished, Running, engines, graceful, run_to_end};
 
 engines!(a_good_server_passes,);
 
-fn a_good_server_passes(engine: EngineKind) {
+fn a_good_server_passes(engine: Engine) {
     let server = Running::start(engine);
     for _ in 0..3 {
         let probe = run_to_end(&["check", &server.addr().to_string()]);

@@ -3,15 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use finwait_server::engine::EngineKind;
-
-use crate::support::{LIMIT, Program, Scratch, programs, run_to_end};
+use crate::support::{Engine, LIMIT, Program, Scratch, programs, run_to_end};
 
 programs!(its_address_and_its_end_are_told, plain_lines_tell_the_same);
 
 const TWO: &str = "a\nb\n!disconnect total=2 session=00000000000000000000000000000001\n";
 
-fn its_address_and_its_end_are_told(engine: EngineKind) {
+fn its_address_and_its_end_are_told(engine: Engine) {
     let program = Program::start(engine, &["--ledger", "127.0.0.1:0"]);
     let [_, ledger] = program.addrs() else { panic!("{:?}", program.addrs()) };
     let heard = exchange(*ledger, TWO);
@@ -24,7 +22,7 @@ fn its_address_and_its_end_are_told(engine: EngineKind) {
     assert_eq!((ended.ledger["grand_total"].as_u64(), ended.ledger["boot"].as_str()), (Some(2), Some(boot)));
 }
 
-fn plain_lines_tell_the_same(engine: EngineKind) {
+fn plain_lines_tell_the_same(engine: Engine) {
     let mut program = Program::start_plain_with(engine, &["--ledger", "127.0.0.1:0"]);
     assert!(program.plain_line().starts_with("listening on "));
     let line = program.plain_line();

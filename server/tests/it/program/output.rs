@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use finwait_server::engine::EngineKind;
+use finwait_server::engine::{Descriptors, EngineKind};
 
-use crate::support::{Peer, Program, graceful, programs, run_to_end, wait_until};
+use crate::support::{Engine, Peer, Program, graceful, programs, run_to_end, wait_until};
 
 programs!(
     json_parses_and_adds_up,
@@ -14,7 +14,7 @@ programs!(
     a_reader_that_went_away_does_not_matter,
 );
 
-fn json_parses_and_adds_up(engine: EngineKind) {
+fn json_parses_and_adds_up(engine: Engine) {
     let listen = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--drain-grace", "60s"];
     let program = Program::start(engine, &listen);
     let addrs = program.addrs().to_vec();
@@ -32,7 +32,7 @@ fn json_parses_and_adds_up(engine: EngineKind) {
     assert_eq!((tally.bytes_received, tally.bytes_echoed), (2001, 2001));
 }
 
-fn plain_lines_say_the_same(engine: EngineKind) {
+fn plain_lines_say_the_same(engine: Engine) {
     let mut program = Program::start_plain(engine, "");
     let addr = program.plain_line().strip_prefix("listening on ").unwrap().parse().unwrap();
     serve_one(addr);
@@ -46,10 +46,11 @@ fn plain_lines_say_the_same(engine: EngineKind) {
     assert_eq!((program.plain_line().as_str(), program.exit_code()), ("", Some(0)));
 }
 
-fn a_closed_stdout_does_not_matter(engine: EngineKind) {
+fn a_closed_stdout_does_not_matter(engine: Engine) {
     // Nobody is told the port, so it is a fixed one, on an address of this process's own.
     let [.., high, low] = std::process::id().to_be_bytes();
-    let addr = SocketAddr::from(([127, 77 + engine as u8, high, low], 7007));
+    let direct = u8::from(engine.descriptors == Descriptors::Direct);
+    let addr = SocketAddr::from(([127, 77 + 2 * engine.kind as u8 + direct, high, low], 7007));
     let mut program = Program::start_plain_on(engine, addr, "exec >&-;");
     wait_until("it listens", || Peer::try_connect(addr, std::time::Duration::from_secs(1)).is_ok());
     serve_one(addr);
@@ -57,7 +58,7 @@ fn a_closed_stdout_does_not_matter(engine: EngineKind) {
     assert_eq!(program.exit_code(), Some(0), "{}", program.stderr());
 }
 
-fn a_full_stdout_does_not_matter(engine: EngineKind) {
+fn a_full_stdout_does_not_matter(engine: Engine) {
     let mut program = Program::start_plain(engine, "exec >/dev/full;");
     // What it could not say there it says here.
     program.wait_for_log("listening on ");
@@ -70,7 +71,7 @@ fn a_full_stdout_does_not_matter(engine: EngineKind) {
     assert!(program.stderr().contains("cannot write to stdout"), "{}", program.stderr());
 }
 
-fn a_reader_that_went_away_does_not_matter(engine: EngineKind) {
+fn a_reader_that_went_away_does_not_matter(engine: Engine) {
     let mut program = Program::start_plain(engine, "");
     let addr = program.plain_line().strip_prefix("listening on ").unwrap().parse().unwrap();
     program.close_stdout();

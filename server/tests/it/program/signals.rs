@@ -1,9 +1,8 @@
 //! One signal drains, a second one expires.
 
-use finwait_server::engine::EngineKind;
 use finwait_server::metrics::Tally;
 
-use crate::support::{Program, graceful, programs, shows};
+use crate::support::{Engine, Program, graceful, programs, shows};
 
 programs!(
     either_signal_drains,
@@ -12,7 +11,7 @@ programs!(
     a_drain_that_ends_in_time_is_a_success,
 );
 
-fn either_signal_drains(engine: EngineKind) {
+fn either_signal_drains(engine: Engine) {
     if !shows("either_signal_drains", engine) {
         let mut program = Program::start(engine, &[]);
         // By its number: its name stands for Ctrl-C there.
@@ -30,7 +29,7 @@ fn either_signal_drains(engine: EngineKind) {
     }
 }
 
-fn a_second_signal_expires(engine: EngineKind) {
+fn a_second_signal_expires(engine: Engine) {
     let program = Program::start(engine, &["--drain-grace", "1h", "--drain-timeout", "2h"]);
     let peers = [program.connect_and_echo(), program.connect_and_echo()];
     program.signal("TERM");
@@ -47,7 +46,7 @@ fn a_second_signal_expires(engine: EngineKind) {
     assert_eq!(ended.tally, Tally { graceful: 0, expired: 2, expired_in_drain: 2, ..graceful(2, 22) });
 }
 
-fn the_drain_timeout_expires(engine: EngineKind) {
+fn the_drain_timeout_expires(engine: Engine) {
     let program = Program::start(engine, &["--drain-grace", "0s", "--drain-timeout", "300ms"]);
     let peer = program.connect_and_echo();
     program.signal("TERM");
@@ -59,7 +58,7 @@ fn the_drain_timeout_expires(engine: EngineKind) {
 }
 
 /// Connections that expired before the drain are no failure of the drain.
-fn a_drain_that_ends_in_time_is_a_success(engine: EngineKind) {
+fn a_drain_that_ends_in_time_is_a_success(engine: Engine) {
     let args = ["--idle-timeout", "100ms", "--linger-timeout", "100ms", "--log-level", "debug"];
     let program = Program::start(engine, &args);
     let peer = program.connect_and_echo();

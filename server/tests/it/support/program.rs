@@ -14,7 +14,7 @@ use finwait_server::metrics::Tally;
 use serde_json::Value;
 
 use super::running::adds_up;
-use super::{Peer, wait_until};
+use super::{Engine, Peer, wait_until};
 
 /// A child that is killed when its test ends, however that ends.
 pub(crate) struct Program {
@@ -24,6 +24,7 @@ pub(crate) struct Program {
     collector: Option<JoinHandle<()>>,
     addrs: Vec<SocketAddr>,
     engine: String,
+    descriptors: String,
     /// It runs under Wine.
     is_windows: bool,
 }
@@ -63,45 +64,46 @@ pub(crate) fn run_to_end(args: &[&str]) -> Finished {
 impl Program {
     /// Starts the program with one worker, on a free port unless told otherwise, and waits until it listens.
     #[track_caller]
-    pub(crate) fn start(engine: EngineKind, args: &[&str]) -> Self {
+    pub(crate) fn start(engine: impl Into<Engine>, args: &[&str]) -> Self {
         Self::start_in_shell(engine, "", args)
     }
 
     /// As [`Program::start`], with `auto` for one.
     #[track_caller]
     pub(crate) fn start_with_engine(engine: &str, args: &[&str]) -> Self {
-        Self::start_listening("", engine, args)
+        Self::start_listening("", &["--engine", engine], args)
     }
 
     /// As [`Program::start`], after the commands `before` of a shell that it takes the place of.
     #[track_caller]
-    pub(crate) fn start_in_shell(engine: EngineKind, before: &str, args: &[&str]) -> Self {
-        Self::start_listening(before, engine.name(), args)
+    pub(crate) fn start_in_shell(engine: impl Into<Engine>, before: &str, args: &[&str]) -> Self {
+        Self::start_listening(before, &engine.into().args(), args)
     }
 
     /// Starts it on a free port with plain output, which is left to the test.
     #[track_caller]
-    pub(crate) fn start_plain(engine: EngineKind, before: &str) -> Self {
+    pub(crate) fn start_plain(engine: Engine, before: &str) -> Self {
         Self::start_plain_on(engine, SocketAddr::from(([127, 0, 0, 1], 0)), before)
     }
 
     /// As [`Program::start_plain`], with further arguments.
     #[track_caller]
-    pub(crate) fn start_plain_with(engine: EngineKind, args: &[&str]) -> Self {
-        let all = ["--workers", "1", "--engine", engine.name(), "--listen", "127.0.0.1:0"];
-        Self::spawn("", &[&all[..], args].concat())
+    pub(crate) fn start_plain_with(engine: Engine, args: &[&str]) -> Self {
+        let all = ["--workers", "1", "--listen", "127.0.0.1:0"];
+        Self::spawn("", &[&all[..], &engine.args(), args].concat())
     }
 
     /// As [`Program::start_plain`], on `addr`.
     #[track_caller]
-    pub(crate) fn start_plain_on(engine: EngineKind, addr: SocketAddr, before: &str) -> Self {
+    pub(crate) fn start_plain_on(engine: Engine, addr: SocketAddr, before: &str) -> Self {
         let addr = addr.to_string();
-        Self::spawn(before, &["--workers", "1", "--engine", engine.name(), "--listen", &addr])
+        Self::spawn(before, &[&["--workers", "1", "--listen", &addr][..], &engine.args()].concat())
     }
 
     #[track_caller]
-    fn start_listening(before: &str, engine: &str, args: &[&str]) -> Self {
-        let mut all = vec!["--json", "--engine", engine];
+    fn start_listening(before: &str, engine: &[&str], args: &[&str]) -> Self {
+        let mut all = vec!["--json"];
+        all.extend(engine);
         for (flag, value) in [("--listen", "127.0.0.1:0"), ("--workers", "1")] {
             if !args.contains(&flag) {
                 all.extend([flag, value]);
@@ -117,6 +119,7 @@ impl Program {
             assert_eq!(line["protocol"], if at < echoes { "echo" } else { "ledger" }, "{line}");
             program.addrs.push(line["addr"].as_str().unwrap().parse().unwrap());
             line["engine"].as_str().unwrap().clone_into(&mut program.engine);
+            line["descriptors"].as_str().unwrap().clone_into(&mut program.descriptors);
         }
         program
     }
@@ -136,8 +139,8 @@ impl Program {
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         let (stderr, collector) = collect(child.stderr.take().unwrap());
-        let (addrs, engine) = (Vec::new(), String::new());
-        Self { child, stdout, stderr, collector: Some(collector), addrs, engine, is_windows }
+        let (addrs, engine, descriptors) = (Vec::new(), String::new(), String::new());
+        Self { child, stdout, stderr, collector: Some(collector), addrs, engine, descriptors, is_windows }
     }
 
     /// The next line of its stdout, without its end; empty at the end.
@@ -169,6 +172,11 @@ impl Program {
     /// The engine that it said it runs.
     pub(crate) fn engine_announced(&self) -> &str {
         &self.engine
+    }
+
+    /// Where it said that its descriptors live.
+    pub(crate) fn descriptors_announced(&self) -> &str {
+        &self.descriptors
     }
 
     /// A client of its first address.

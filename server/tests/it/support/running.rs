@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::channel;
 
 use finwait_server::config::Config;
-use finwait_server::engine::{EngineChoice, EngineKind};
+use finwait_server::engine::EngineChoice;
 use finwait_server::metrics::Tally;
 use finwait_server::server::{Handle, Server};
 
-use super::{LIMIT, Peer, wait_until_still};
+use super::{Engine, LIMIT, Peer, wait_until_still};
 
 /// A server that is expired when its test ends, however that ends.
 pub(crate) struct Running {
@@ -20,10 +20,11 @@ pub(crate) struct Running {
 }
 
 /// One worker of `engine` on a free port; for the rest the defaults.
-pub(crate) fn config(engine: EngineKind) -> Config {
+pub(crate) fn config(engine: Engine) -> Config {
     Config {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-        engine: EngineChoice::Forced(engine),
+        engine: EngineChoice::Forced(engine.kind),
+        descriptors: engine.descriptors,
         workers: NonZeroUsize::MIN,
         ..Config::default()
     }
@@ -49,7 +50,7 @@ pub(crate) fn outcomes(tally: Tally) -> Tally {
 impl Running {
     /// Starts a server with [`config`].
     #[track_caller]
-    pub(crate) fn start(engine: EngineKind) -> Self {
+    pub(crate) fn start(engine: Engine) -> Self {
         Self::start_with(&config(engine))
     }
 

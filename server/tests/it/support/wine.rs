@@ -2,6 +2,8 @@
 
 use finwait_server::engine::EngineKind;
 
+use super::Engine;
+
 /// Cases by name, the engine under Wine that they are about, and what they meet there.
 const TABLE: [(&str, EngineKind, &str); 38] = [
     ("a_byte_each_does_not_take_all_buffers", EngineKind::Iocp, NO_SMALL_SEGMENTS),
@@ -59,10 +61,10 @@ const NO_FILTER: &str =
 
 /// Whether `case` can see on `engine` what it is about. Under Wine it says so when that is not what it asserts.
 #[track_caller]
-pub(crate) fn shows(case: &str, engine: EngineKind) -> bool {
-    let mut rows = TABLE.iter().filter(|&&(name, of, _)| name == case && of == engine);
+pub(crate) fn shows(case: &str, engine: Engine) -> bool {
+    let mut rows = TABLE.iter().filter(|&&(name, of, _)| name == case && of == engine.kind);
     let is_wine =
-        std::env::var_os("FINWAIT_UNDER_WINE").is_some() || !cfg!(windows) && engine == EngineKind::Iocp;
+        std::env::var_os("FINWAIT_UNDER_WINE").is_some() || !cfg!(windows) && engine.kind == EngineKind::Iocp;
     match rows.next().filter(|_| is_wine) {
         Some((_, _, why)) => {
             println!("WINE: {case} {engine}: {why}");
