@@ -78,7 +78,7 @@ pub struct Target {
 /// What was asked for, defaults filled in.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// Storm: connections in all. Churn: at most this many at a time.
+    /// Storm, round trips: connections in all. Churn, ledger: at most this many at a time.
     pub connections: u32,
     /// Churn: no connection starts after this. Round trips: how long messages count.
     pub duration_ns: Option<u64>,
@@ -86,7 +86,7 @@ pub struct Settings {
     pub rate: Option<f64>,
     /// Churn: connections to start in all.
     pub count: Option<u64>,
-    /// Bytes that each connection sends and wants back first.
+    /// Bytes that each connection sends and wants back first; round trips: the bytes of a message.
     pub size_bytes: u64,
     /// Bytes that it sends right before its FIN.
     pub tail_bytes: u64,

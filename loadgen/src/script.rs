@@ -272,13 +272,17 @@ impl Script {
     }
 
     /// Takes in what flowed while the connection was held, beside this machine: bytes that were sent and wanted back, and
-    /// of those the ones that came back, all of them right.
-    pub fn flowed(&mut self, sent: u64, received: u64) {
+    /// of those the ones that came back, all of them right, the last of them at `now`.
+    pub fn flowed(&mut self, sent: u64, received: u64, now: Nanos) {
         debug_assert_eq!(self.phase, Phase::Held);
         debug_assert!(received <= sent);
+        if sent == 0 {
+            return;
+        }
         self.plan.tail += sent;
         self.sent += sent;
         self.received += received;
+        self.times.drained = (received == sent).then_some(now);
     }
 
     /// What to do now; nothing while something is awaited.

@@ -377,7 +377,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
             if lane.alive {
                 let client = &mut self.swarm.clients[key];
                 let first = u64::from(self.flow.size);
-                client.script.flowed(lane.sent - first, lane.received - first);
+                client.script.flowed(lane.sent - first, lane.received - first, lane.progress);
                 client.unread |= lane.unread;
             }
         }

@@ -54,10 +54,28 @@ fn an_honest_one_is_exact() {
     assert!(judged.verdict().starts_with("The grand total grew by exactly 1,200, the totals of 60 sessions"));
     // Claims and replies are no echo, and counted all the same.
     assert!(judged.count("/generator/bytes_sent") > 60 * 20 * 64);
+    assert!(judged.at("/rate/achieved").is_null(), "all at once have no rate");
     // On a ledger that has something already, growth is what counts.
     let judged = Judged::run(&["ledger", ledger.target(), "-c", "5", "-n", "1", "-l", "1"]);
     judged.ended(&[(Clean, 7)], 0);
     assert_eq!((&judged.at("/ledger/base"), &moment(&judged, "crowd")["grown"]), (&&1200.into(), &5.into()));
+}
+
+/// With fewer slots than sessions nobody waits for the others: one follows the other, repetitions and trouble too.
+#[test]
+fn few_slots_are_enough_for_many_sessions() {
+    let ledger = Ledger::start(Wrong::Nowhere);
+    let judged = judge(&ledger, &["--slots", "3", "--reset", "10", "--stall", "10", "--repeat", "10"]);
+    assert_eq!(judged.code, Some(0), "{}", judged.explained());
+    assert_eq!((judged.count("/config/connections"), judged.count("/config/sessions")), (3, SESSIONS));
+    assert_eq!(judged.count("/ledger/sums/answered"), 1200);
+    assert_eq!(ledger.books().lock().unwrap().grand_total(), 1200);
+    assert!(judged.at("/rate/achieved").as_f64().unwrap() > 1.0, "{}", judged.explained());
+    // Nobody was made ready for a barrier.
+    assert!(judged.at("/generator/setup_ns").is_null(), "{}", judged.explained());
+    // More slots than sessions are as many.
+    let judged = Judged::run(&["ledger", ledger.target(), "-c", "5", "-n", "1", "--slots", "100"]);
+    assert_eq!((judged.code, judged.count("/config/connections")), (Some(0), 5));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use finwait_loadgen::ledger::book::Sums;
 use finwait_loadgen::outcome::{Outcome, Outcomes};
 use finwait_loadgen::report::verdict::{Facts, verdict};
 use finwait_loadgen::report::{
-    Exemplar, Generator, Host, Latency, Ledger, Moment, Rate, Report, SCHEMA, Server, Settings, Summary,
+    Exemplar, Generator, Host, Latency, Ledger, Moment, Rate, Report, Rtt, SCHEMA, Server, Settings, Summary,
     Target, Verdict, Warning,
 };
 use serde_json::json;
@@ -296,6 +296,43 @@ pub(crate) fn ledger() -> Report {
     });
     report.warnings = report.ledger.iter().flat_map(Ledger::warnings).collect();
     report.judged()
+}
+
+/// Round trips on a schedule, some of which were not back in the end.
+pub(crate) fn rtt() -> Report {
+    let mut report = clean_storm();
+    report.scenario = "rtt";
+    report.config.connections = 1_000;
+    report.config.tail_bytes = 0;
+    report.config.rate = Some(50_000.0);
+    report.config.duration_ns = Some(10_000 * MS);
+    report.config.warm_up_ns = Some(200 * MS);
+    report.config.depth = Some(1);
+    report.outcomes = outcomes(&[(Outcome::Clean, 1_000)]);
+    report.latency = storm_latency(1_000);
+    report.latency.start_lag = ramp(500_000, 900, 60 * US);
+    report.generator.issue_spread_ns = None;
+    report.generator.completion_ns = None;
+    report.rtt = Some(messages(Some(50_000.0)));
+    report.judged()
+}
+
+/// Half a million messages.
+pub(crate) fn messages(offered: Option<f64>) -> Rtt {
+    Rtt {
+        connections: 1_000,
+        window_ns: 10_000 * MS,
+        messages: 500_003,
+        bytes: 32_000_192,
+        offered,
+        achieved: Some(50_000.3),
+        unfinished: 60,
+        late: 13,
+        unsent: 46,
+        cpu_ns: Some(4_100 * MS),
+        busy: 0.41,
+        latency: ramp(500_003, 11 * US, 1_900 * US),
+    }
 }
 
 /// One probe.

@@ -24,7 +24,7 @@ fn assert_valid(report: &Report) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// A report that has all there is, a server's account and a ledger's, after a change.
+/// A report that has all there is, a server's account, a ledger's and one of messages, after a change.
 fn changed(change: impl FnOnce(&mut Value)) -> bool {
     let mut json = serde_json::to_value(fullest()).unwrap();
     change(&mut json);
@@ -32,7 +32,9 @@ fn changed(change: impl FnOnce(&mut Value)) -> bool {
 }
 
 fn fullest() -> Report {
-    Report { ledger: sample::ledger().ledger, ..sample::clean_storm() }
+    let mut report = Report { ledger: sample::ledger().ledger, ..sample::rtt() };
+    report.config.hold_ns = Some(1);
+    report
 }
 
 #[test]
@@ -43,6 +45,7 @@ fn reports_are_as_it_says() {
     assert_valid(&sample::invalid_churn());
     assert_valid(&sample::nothing());
     assert_valid(&sample::ledger());
+    assert_valid(&sample::rtt());
     for outcome in Outcome::ALL {
         assert_valid(&sample::health(outcome));
     }
@@ -116,6 +119,8 @@ fn no_other_field_is_allowed() {
         "/ledger",
         "/ledger/sums",
         "/ledger/moments/0",
+        "/rtt",
+        "/rtt/latency",
         "/exemplars/0",
         "/warnings/0",
         "/verdict",

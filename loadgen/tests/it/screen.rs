@@ -50,6 +50,10 @@ fn all() -> Vec<Report> {
         *summary = Summary::new(7_200_000_000_000);
         (0..200_000).for_each(|_| summary.record(7_199_999_999_999));
     }
+    let mut wide_rtt = sample::rtt();
+    wide_rtt.latency.add(&sample::storm_latency(1_000_000));
+    wide_rtt.rtt.as_mut().unwrap().latency = wide.latency.shutdown.clone();
+    wide_rtt.config.depth = Some(4096);
     wide.warnings[0].what = "A warning that goes on. ".repeat(20);
     let mut every = sample::clean_storm();
     every.outcomes = sample::outcomes(&Outcome::ALL.map(|outcome| (outcome, u64::from(u32::MAX))));
@@ -59,6 +63,8 @@ fn all() -> Vec<Report> {
         sample::truncated_churn(),
         sample::frozen_storm(),
         sample::ledger(),
+        sample::rtt(),
+        wide_rtt,
         sample::invalid_churn(),
         sample::nothing(),
         wide,
@@ -95,6 +101,41 @@ fn colours_are_all_that_is_lost_without_them() {
             );
         }
     }
+}
+
+#[test]
+fn round_trips_are_told_with_what_is_unfinished() {
+    let screen = plain(&sample::rtt());
+    assert_order(
+        &screen,
+        &[
+            "rtt: 1,000 connections, 50,000/s messages planned for 10 s to the embedded finwait-server",
+            "after 200 ms of that they count",
+            "\n\n500,003 messages came back as they were sent; all 1,000 connections ended cleanly: every byte came",
+            "50,000/s of 50,000/s offered: 500,003 of 64 B in 10 s\n",
+            "3.20 MB/s each way, 32,000,192 in all\n",
+            "60 at the end of the window: 13 came back behind it, 46 waited for a place",
+            "1 never came back\n",
+            "8.2 us of the generator's processor time for each\n",
+            "round trip",
+            "How round trips spread: messages by time, in ",
+            "start lag  how long after its planned moment a message was sent that had a place",
+        ],
+    );
+    assert!(!screen.contains("observation"), "{screen}");
+    let mut closed = sample::rtt();
+    closed.config.rate = None;
+    closed.config.depth = Some(16);
+    closed.rtt = Some(sample::messages(None));
+    let screen = plain(&closed);
+    assert_order(
+        &screen,
+        &[
+            "each keeps 16 messages under way",
+            "50,000/s, in a closed loop: ",
+            "from when the one before it was back",
+        ],
+    );
 }
 
 #[test]

@@ -4,6 +4,8 @@ use finwait_loadgen::outcome::{Outcome, Outcomes};
 use finwait_loadgen::report::{Generator, Latency, Rate, Rtt};
 use finwait_loadgen::validity::{Facts, Findings, examine};
 
+use crate::sample;
+
 /// A run without fault, for a test to spoil.
 struct Run {
     latency: Latency,
@@ -130,6 +132,33 @@ fn a_ledgers_books_are_right_however_late_they_are_looked_at() {
     let findings = run.examine();
     assert!(findings.invalid.is_empty(), "{findings:?}");
     assert!(findings.warnings.iter().any(|found| found.what.contains("too seldom")), "{findings:?}");
+}
+
+/// What counts is whether the thread had time to spare, not how late the ends of connections were seen.
+#[test]
+fn of_round_trips_the_generators_time_is_looked_at() {
+    let run = |offered, achieved, busy| {
+        let rtt = Rtt { achieved: Some(achieved), busy, ..sample::messages(offered) };
+        let mut run = Run { rtt: Some(rtt), ..Run::new() };
+        run.see(3000, 1_000_000, 500_000);
+        run
+    };
+    let minds = |run: &Run, words: &str| {
+        let Findings { invalid, warnings } = run.examine();
+        assert!(invalid.is_empty() && warnings.len() == 1, "{invalid:?} {warnings:?}");
+        assert!(warnings[0].what.contains(words) && warnings[0].remedy.is_some(), "{warnings:?}");
+    };
+    for well in [run(Some(1000.0), 990.0, 0.5), run(None, 1000.0, 0.5)] {
+        let findings = well.examine();
+        assert!(findings.invalid.is_empty() && findings.warnings.is_empty(), "{findings:?}");
+    }
+    minds(&run(None, 1000.0, 0.95), "Client-bound");
+    minds(&run(Some(1000.0), 990.0, 0.95), "Client-bound");
+    // With time to spare it is the target that is slow, and without it nobody knows.
+    minds(&run(Some(1000.0), 900.0, 0.5), "The target did not keep up: 900 messages per second");
+    assert!(run(Some(1000.0), 900.0, 0.95).only_reason().contains("busy 95 % of the time"));
+    let cut_short = Run { interrupted: true, ..run(Some(1000.0), 100.0, 0.5) };
+    assert!(cut_short.examine().warnings.is_empty(), "an interrupted schedule says nothing");
 }
 
 #[test]

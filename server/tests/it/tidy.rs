@@ -43,11 +43,11 @@ const ENGINE: &[&str] =
     &["conn", "drain", "ledger", "listener", "metrics", "policy", "proactor", "sys", "worker"];
 
 /// The modules of the generator.
-const LOADGEN: [(&str, &[&str]); 25] = [
+const LOADGEN: [(&str, &[&str]); 26] = [
     ("lib", &[]),
     ("main", &["config", "embedded", "freeze", "output", "report", "scenario"]),
     ("clock", &[]),
-    ("config", &[]),
+    ("config", &["rtt"]),
     ("control", &["clock"]),
     ("doctor", &["host", "sources", "sys"]),
     ("embedded", &["outcome", "report", "sys"]),
@@ -63,10 +63,14 @@ const LOADGEN: [(&str, &[&str]); 25] = [
     ("recorder", &["clock", "ledger", "outcome", "report", "script"]),
     ("report", &["ledger", "outcome"]),
     (
+        "rtt",
+        &["clock", "control", "outcome", "pacer", "payload", "recorder", "report", "script", "swarm", "sys"],
+    ),
+    (
         "scenario",
         &[
             "clock", "config", "control", "doctor", "embedded", "freeze", "host", "ledger", "outcome",
-            "pacer", "progress", "recorder", "report", "script", "split", "swarm", "sys", "validity",
+            "pacer", "progress", "recorder", "report", "rtt", "script", "split", "swarm", "sys", "validity",
         ],
     ),
     ("script", &["clock", "fault", "ledger", "outcome"]),
@@ -74,7 +78,10 @@ const LOADGEN: [(&str, &[&str]); 25] = [
     ("split", &["sys"]),
     (
         "swarm",
-        &["clock", "control", "fault", "ledger", "outcome", "pacer", "payload", "recorder", "script", "sys"],
+        &[
+            "clock", "control", "fault", "ledger", "outcome", "pacer", "payload", "recorder", "report",
+            "script", "sys",
+        ],
     ),
     ("sys", &[]),
     ("validity", &["outcome", "report"]),

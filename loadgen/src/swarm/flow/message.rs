@@ -172,7 +172,7 @@ impl Traffic<'_, '_> {
         self.in_flight -= u64::from(lane.flying);
         let first = u64::from(self.flow.size);
         let client = &mut self.swarm.clients[key];
-        client.script.flowed(lane.sent - first, lane.received - first);
+        client.script.flowed(lane.sent - first, lane.received - first, lane.progress);
         client.script.handle(event, self.swarm.clock.now());
         client.error = error;
         if matches!(event, Event::SendFailed(_)) {

@@ -2,7 +2,7 @@
 
 use finwait_loadgen::outcome::Outcome;
 
-use crate::support::{Bytes, Generator, Impolite, Judged, Manner};
+use crate::support::{Bytes, Generator, Impolite, Judged, Manner, wait_until};
 
 /// What must hold when the embedded server has served so many connections of 64 + 64 bytes, and nothing went wrong.
 #[track_caller]
@@ -51,6 +51,26 @@ fn a_storm() {
     assert!(u128::from(completion) >= judged.longest("shutdown").as_nanos(), "{}", judged.explained());
     assert!(judged.count("/generator/setup_ns") > 0);
     assert!(judged.at("/generator/thaw_to_last_eof_ns").is_null(), "nothing was frozen");
+}
+
+/// When all stand ready nothing happens for as long as was wished for, and only then all of them end.
+#[test]
+fn a_storm_that_is_held() {
+    let server = Impolite::start(Manner::Polite, Bytes { first: 64, tail: 64 });
+    let judged = Judged::run(&["storm", server.target(), "-c", "20", "--hold", "400ms"]);
+    is_clean_or_says_why_not(&judged);
+    assert_eq!(judged.count("/config/hold_ns"), 400_000_000);
+    for exemplar in judged.exemplars(Outcome::Clean) {
+        let (echoed, parted) = (exemplar["echoed_ns"].as_u64(), exemplar["t0_ns"].as_u64());
+        assert!(parted.unwrap() - echoed.unwrap() >= 400_000_000, "{exemplar:#}");
+    }
+    assert!(judged.count("/generator/setup_ns") >= 400_000_000, "{}", judged.explained());
+    // An interrupt does not wait for it.
+    let generator = Generator::start(&["storm", server.target(), "-c", "20", "--hold", "1h", "--json"]);
+    wait_until("all stand ready", || server.begun() == 40);
+    generator.signal("INT");
+    let judged = Judged::from(generator.finish());
+    judged.ended(&[(Outcome::Censored, 20)], 130);
 }
 
 /// Sixteen source addresses at least, or half of the ports of one would soon be used up.

@@ -118,6 +118,9 @@ impl Judged {
         for histogram in ["eof_tail", "close", "observation"] {
             assert_eq!(self.samples(histogram), clean, "{histogram}: {}", self.explained());
         }
+        if !self.at("/rtt").is_null() {
+            self.messages_add_up();
+        }
         let exemplars = self.at("/exemplars").as_array().unwrap();
         for outcome in Outcome::ALL {
             let most = if outcome == Outcome::Clean { 5 } else { 3 };
@@ -127,14 +130,29 @@ impl Judged {
         exemplars.iter().for_each(|exemplar| self.exemplar_is_sane(exemplar));
     }
 
+    /// What holds of messages, however they fared.
+    #[track_caller]
+    fn messages_add_up(&self) {
+        let of = |field: &str| self.count(&format!("/rtt/{field}"));
+        assert_eq!(of("messages"), of("latency/count"), "{}", self.explained());
+        assert!(of("late") + of("unsent") <= of("unfinished"), "{}", self.explained());
+        // Some bytes of a message may have come before the window, and some of another in it.
+        let under_way = of("connections") * self.count("/config/depth");
+        let (whole, size) =
+            (of("bytes") / self.count("/config/size_bytes"), self.count("/config/size_bytes"));
+        assert!(whole.abs_diff(of("messages")) <= under_way, "{size}: {}", self.explained());
+        assert!(of("bytes") <= self.count("/generator/bytes_received"), "{}", self.explained());
+    }
+
     #[track_caller]
     fn exemplar_is_sane(&self, exemplar: &Value) {
         assert_eq!(&exemplar["remote"], self.at("/target/addr"), "{exemplar:#}");
         let number = |field: &str| exemplar[field].as_u64();
         let (sent, received) = (number("sent").unwrap(), number("received").unwrap());
         let expected = self.count("/config/size_bytes") + self.count("/config/tail_bytes");
-        // A session at a ledger sends a claim besides, and one that only asks sends nothing else.
-        if self.at("/ledger").is_null() {
+        // A session at a ledger sends a claim besides, and one that only asks sends nothing else; messages are so many as
+        // there was time for.
+        if self.at("/ledger").is_null() && self.at("/rtt").is_null() {
             assert_eq!(number("expected"), Some(expected), "{exemplar:#}");
             assert!(sent <= expected, "{exemplar:#}");
         }

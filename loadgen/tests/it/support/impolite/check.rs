@@ -85,6 +85,10 @@ fn each_manner_is_seen_by_a_plain_client() {
         (Manner::Pause(3, pause), all, End::Eof(None)),
         (Manner::PauseFirst(3, pause), all, End::Eof(None)),
         (Manner::ResetUnanswered, "", End::Reset),
+        (Manner::EndAfter(20), "The first bytes.And ", End::Eof(None)),
+        (Manner::ResetAfter(29), all, End::Reset),
+        (Manner::StallAfter(20, pause), all, End::Eof(None)),
+        (Manner::Pieces, all, End::Eof(None)),
     ] {
         assert_eq!(whole(manner, LIMIT), (echo.to_owned(), end), "{manner:?}");
     }
@@ -93,6 +97,7 @@ fn each_manner_is_seen_by_a_plain_client() {
         (Manner::NeverRead, ""),
         (Manner::NeverEcho, ""),
         (Manner::NeverTail, "The first bytes."),
+        (Manner::SilentAfter(20), "The first bytes.And "),
     ] {
         assert_eq!(whole(manner, IN_VAIN), (echo.to_owned(), End::Nothing), "{manner:?}");
     }

@@ -71,6 +71,16 @@ pub(crate) enum Manner {
     ResetUnanswered,
     /// Echoes the first bytes, then a RST after a while, when the client will have read them.
     ResetWhileHeld,
+    /// Echoes so many bytes, then its FIN, and reads on.
+    EndAfter(u64),
+    /// Echoes so many bytes, then a RST.
+    ResetAfter(u64),
+    /// Echoes so many bytes, and sends nothing more, though it reads.
+    SilentAfter(u64),
+    /// Echoes so many bytes, does nothing for so long, and is polite from then on.
+    StallAfter(u64, Duration),
+    /// Echoes everything in pieces of 1 to 13 bytes, each in a segment of its own.
+    Pieces,
 }
 
 /// One thing to do with a connection. What is read is owed until it is echoed.
@@ -87,14 +97,18 @@ enum Step {
     EchoSlowly(u32, Duration),
     /// Whatever comes, as it comes, until the client's FIN.
     EchoToEof,
+    /// The same up to so many bytes, and not a byte more.
+    EchoUntil(u64),
+    /// The same to the client's FIN, in small pieces.
+    EchoInPieces,
     /// From now on the byte at this offset is echoed wrongly.
     Flip(u64),
     /// A byte that nobody sent.
     Extra,
     Fin,
     Reset,
-    /// For [`A_WHILE`].
-    Wait,
+    /// For so long.
+    Wait(Duration),
     /// Until the server ends.
     Hold,
 }
@@ -102,8 +116,8 @@ enum Step {
 impl Manner {
     fn steps(self) -> Vec<Step> {
         use Step::{
-            Echo, EchoButLast, EchoHalf, EchoSlowly, EchoToEof, EchoWithFin, Extra, Fin, Hold, ReadFirst,
-            ReadToEof, Reset, Wait,
+            Echo, EchoButLast, EchoHalf, EchoInPieces, EchoSlowly, EchoToEof, EchoUntil, EchoWithFin, Extra,
+            Fin, Hold, ReadFirst, ReadToEof, Reset, Wait,
         };
         match self {
             Self::Polite => vec![ReadFirst, Echo, EchoToEof, Fin],
@@ -118,7 +132,7 @@ impl Manner {
             Self::NeverFin => vec![ReadFirst, Echo, EchoToEof, Hold],
             Self::ResetInsteadOfFin => vec![ReadFirst, Echo, EchoToEof, Reset],
             Self::ResetAfterFin => vec![ReadFirst, EchoHalf, Fin, Reset],
-            Self::ResetAfterFinRead => vec![ReadFirst, EchoHalf, Fin, Wait, Reset],
+            Self::ResetAfterFinRead => vec![ReadFirst, EchoHalf, Fin, Wait(A_WHILE), Reset],
             Self::NeverRead => vec![Hold],
             Self::NeverEcho => vec![ReadFirst, ReadToEof],
             Self::NeverTail => vec![ReadFirst, Echo, Hold],
@@ -126,7 +140,12 @@ impl Manner {
             Self::PauseFirst(times, each) => vec![ReadFirst, EchoSlowly(times, each), EchoToEof, Fin],
             Self::ResetAtOnce => vec![Reset],
             Self::ResetUnanswered => vec![ReadFirst, Reset],
-            Self::ResetWhileHeld => vec![ReadFirst, Echo, Wait, Reset],
+            Self::ResetWhileHeld => vec![ReadFirst, Echo, Wait(A_WHILE), Reset],
+            Self::EndAfter(bytes) => vec![EchoUntil(bytes), Fin, ReadToEof],
+            Self::ResetAfter(bytes) => vec![EchoUntil(bytes), Wait(A_WHILE), Reset],
+            Self::SilentAfter(bytes) => vec![EchoUntil(bytes), ReadToEof, Hold],
+            Self::StallAfter(bytes, time) => vec![EchoUntil(bytes), Wait(time), EchoToEof, Fin],
+            Self::Pieces => vec![EchoInPieces, Fin],
         }
     }
 }
@@ -177,14 +196,18 @@ impl Conversation<'_> {
                     self.echo(piece.min(self.owed.len()))?;
                 }
             }
-            Step::EchoToEof => self.echo_to_eof()?,
+            Step::EchoToEof => while self.echo_some(CHUNK)? {},
+            Step::EchoUntil(bytes) => {
+                while self.at < bytes && self.echo_some(CHUNK.min((bytes - self.at) as usize))? {}
+            }
+            Step::EchoInPieces => while self.echo_some(1 + self.at as usize % 13)? {},
             Step::Flip(at) => self.flip = Some(at),
             Step::Extra => self.stream.write_all(b"!")?,
             Step::Fin => self.stream.shutdown(Shutdown::Write)?,
             // The close, which comes next, sends it. What was echoed has reached the client: loopback delivers within
             // the call, and what is queued there stays readable on Linux.
             Step::Reset => SockRef::from(self.stream).set_linger(Some(Duration::ZERO))?,
-            Step::Wait => thread::sleep(A_WHILE),
+            Step::Wait(time) => thread::sleep(time),
             Step::Hold => self.shared.hold(),
         }
         Ok(())
@@ -201,17 +224,17 @@ impl Conversation<'_> {
         self.stream.write_all(&bytes)
     }
 
-    fn echo_to_eof(&mut self) -> io::Result<()> {
-        loop {
-            self.owed.resize(CHUNK, 0);
-            let count = self.stream.read(&mut self.owed)?;
-            self.owed.truncate(count);
-            if count == 0 {
-                self.shared.parted.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
-            self.echo(count)?;
+    /// Echoes what comes next, at most `most` bytes of it; whether it was not the end.
+    fn echo_some(&mut self, most: usize) -> io::Result<bool> {
+        self.owed.resize(most, 0);
+        let count = self.stream.read(&mut self.owed)?;
+        self.owed.truncate(count);
+        if count == 0 {
+            self.shared.parted.fetch_add(1, Ordering::Relaxed);
+            return Ok(false);
         }
+        self.echo(count)?;
+        Ok(true)
     }
 }
 
