@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use finwait_server::config::Config;
-use finwait_server::engine::{self, EngineChoice, EngineKind};
+use finwait_server::engine::{self, Descriptors, EngineChoice, EngineKind};
 use finwait_server::server::Server;
 use finwait_server::sys;
 
@@ -46,7 +46,10 @@ fn bench_echo(criterion: &mut Criterion) {
     // Both ends of a thousand connections are here; where it cannot be raised, what there is may do.
     let _ = sys::raise_descriptor_limit();
     let mut group = criterion.benchmark_group("echo");
-    for engine in ENGINES.into_iter().filter(|&kind| engine::choose(EngineChoice::Forced(kind)).is_ok()) {
+    for engine in ENGINES
+        .into_iter()
+        .filter(|&kind| engine::choose(EngineChoice::Forced(kind), Descriptors::Normal).is_ok())
+    {
         for (connections, size) in SHAPES {
             let server = start(engine);
             let connect = || {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use finwait_server::config::Config;
-use finwait_server::engine::{self, EngineChoice, EngineKind};
+use finwait_server::engine::{self, Descriptors, EngineChoice, EngineKind};
 use finwait_server::metrics::Tally;
 use finwait_server::server::Server;
 use finwait_server::sys;
@@ -92,7 +92,10 @@ fn bench_shutdown(criterion: &mut Criterion) {
     let _ = sys::raise_descriptor_limit();
     let mut group = criterion.benchmark_group("shutdown");
     group.sample_size(10);
-    for engine in ENGINES.into_iter().filter(|&kind| engine::choose(EngineChoice::Forced(kind)).is_ok()) {
+    for engine in ENGINES
+        .into_iter()
+        .filter(|&kind| engine::choose(EngineChoice::Forced(kind), Descriptors::Normal).is_ok())
+    {
         group.bench_function(BenchmarkId::new("fin-to-eof", engine.name()), |bencher| {
             bencher.iter_custom(|times| {
                 let server = start(engine);
