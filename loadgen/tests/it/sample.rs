@@ -305,33 +305,33 @@ pub(crate) fn rtt() -> Report {
     report.config.connections = 1_000;
     report.config.tail_bytes = 0;
     report.config.rate = Some(50_000.0);
-    report.config.duration_ns = Some(10_000 * MS);
+    report.config.duration_ns = Some(100 * MS);
     report.config.warm_up_ns = Some(200 * MS);
     report.config.depth = Some(1);
     report.outcomes = outcomes(&[(Outcome::Clean, 1_000)]);
     report.latency = storm_latency(1_000);
-    report.latency.start_lag = ramp(500_000, 900, 60 * US);
+    report.latency.start_lag = ramp(5_000, 900, 60 * US);
     report.generator.issue_spread_ns = None;
     report.generator.completion_ns = None;
     report.rtt = Some(messages(Some(50_000.0)));
     report.judged()
 }
 
-/// Half a million messages.
+/// Some thousand messages.
 pub(crate) fn messages(offered: Option<f64>) -> Rtt {
     Rtt {
         connections: 1_000,
-        window_ns: 10_000 * MS,
-        messages: 500_003,
-        bytes: 32_000_192,
+        window_ns: 100 * MS,
+        messages: 5_003,
+        bytes: 320_192,
         offered,
-        achieved: Some(50_000.3),
+        achieved: Some(50_030.0),
         unfinished: 60,
         late: 13,
         unsent: 46,
-        cpu_ns: Some(4_100 * MS),
+        cpu_ns: Some(41 * MS),
         busy: 0.41,
-        latency: ramp(500_003, 11 * US, 1_900 * US),
+        latency: ramp(5_003, 11 * US, 1_900 * US),
     }
 }
 
