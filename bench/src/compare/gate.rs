@@ -1,4 +1,4 @@
-//! Before any number: does this server send back every byte, and end every connection as it should?
+//! Before any number is taken: whether a server sends back every byte, and ends every connection as it should.
 
 use std::path::Path;
 use std::time::Duration;

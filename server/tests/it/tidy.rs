@@ -416,7 +416,7 @@ fn an_import_that_is_not_allowed_is_found() {
 #[test]
 fn an_import_in_the_generator_that_is_not_allowed_is_found() {
     let swarm = "loadgen/src/swarm/connect.rs";
-    assert_eq!(lines_of(imports, swarm, "use super::Swarm;\nuse crate::report::Report;\n"), [2]);
+    assert_eq!(lines_of(imports, swarm, "use super::Swarm;\nuse crate::scenario::Job;\n"), [2]);
     assert_eq!(lines_of(imports, "loadgen/src/main.rs", "use finwait_loadgen::{sys};\n"), [1]);
     assert_eq!(lines_of(imports, "loadgen/src/main.rs", "use finwait_loadgen::config::Cli;\n"), [0; 0]);
     assert_eq!(lines_of(independence, swarm, "use finwait_server::conn::Conn;\n"), [1]);
