@@ -21,7 +21,7 @@ use crate::platform;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long `churn` waits for a connection that says nothing, before it is the turn of the others.
-const SILENCE_MAX: Duration = Duration::from_millis(100);
+const SILENCE_MAX: Duration = Duration::from_millis(10);
 
 /// What `floor` is told.
 #[derive(Debug, ClapArgs)]
