@@ -345,7 +345,7 @@ mod mixed {
     /// not to count.
     #[test]
     fn every_fourth_truncates() {
-        let polite = Manner::Pause(1, Duration::from_millis(50));
+        let polite = Manner::Pause(1, Duration::from_millis(400));
         for scenario in [&["storm", "-c", "80"][..], &["churn", "-n", "80", "-c", "40"]] {
             let server =
                 Impolite::start_mixed(
