@@ -303,6 +303,7 @@ fn what_has_no_meaning_is_refused() {
         Rtt { size: rtt::SIZE_MAX + 1, ..whole.clone() },
         Rtt { depth: 0, ..whole.clone() },
         Rtt { depth: rtt::DEPTH_MAX + 1, ..whole.clone() },
+        Rtt { connections: 1 << 20, depth: 65, ..whole.clone() },
         Rtt { rate: Some(0.0), ..whole.clone() },
         Rtt { rate: Some(f64::NAN), ..whole },
     ] {
