@@ -25,6 +25,8 @@ pub use crate::swarm::Mark;
 pub const SIZE_MAX: u32 = 16 << 20;
 /// The most messages of one connection at a time.
 pub const DEPTH_MAX: u32 = 4096;
+/// The most messages of all connections at a time: each has its moment kept, 8 bytes.
+pub const PLACES_MAX: u64 = 1 << 26;
 /// Connections at a time whose first message is not back yet: more would only wait in the server's backlog.
 const UNPROVEN_MAX: usize = 1024;
 
@@ -40,7 +42,7 @@ pub struct Rtt {
     pub connections: u32,
     /// Bytes of a message, from 1 to [`SIZE_MAX`].
     pub size: u32,
-    /// Messages that a connection may have in flight, from 1 to [`DEPTH_MAX`].
+    /// Messages that a connection may have in flight, from 1 to [`DEPTH_MAX`], together at most [`PLACES_MAX`].
     pub depth: u32,
     /// Messages per second over all connections, on a schedule that waits for nobody; `None` for a closed loop.
     pub rate: Option<f64>,
@@ -139,6 +141,8 @@ fn check(rtt: &Rtt) -> io::Result<()> {
         format!("a message has from 1 to {SIZE_MAX} bytes")
     } else if !(1..=DEPTH_MAX).contains(&rtt.depth) {
         format!("a connection has from 1 to {DEPTH_MAX} messages in flight")
+    } else if u64::from(rtt.connections) * u64::from(rtt.depth) > PLACES_MAX {
+        format!("all connections have at most {PLACES_MAX} messages in flight")
     } else if rtt.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         "a rate is more than 0".to_owned()
     } else {

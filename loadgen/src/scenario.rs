@@ -18,6 +18,7 @@ use crate::ledger::draw::{Mix, SEED_MAX};
 use crate::ledger::history::History;
 use crate::outcome::Outcome;
 use crate::report::{self, Report, Target, Warning, verdict};
+use crate::rtt::PLACES_MAX;
 use crate::split::Split;
 use crate::sys;
 
@@ -195,6 +196,12 @@ impl Job {
     /// As [`Job::storm`].
     pub fn rtt(rtt: &Rtt) -> Result<Self, String> {
         let Rtt { connections, size, depth, rate, duration, warm_up, .. } = *rtt;
+        if u64::from(connections) * u64::from(depth) > PLACES_MAX {
+            return Err(format!(
+                "-c {connections} with --depth {depth} are more messages at a time than the {PLACES_MAX} that can be kept \
+                 in mind: use fewer of either"
+            ));
+        }
         Ok(Self {
             connections: Some(connections),
             duration: Some(duration),

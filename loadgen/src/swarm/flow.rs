@@ -230,11 +230,13 @@ impl<'s, 'a> Traffic<'s, 'a> {
                 self.on_event(event);
                 shown += 1;
             }
-            if shown < EVENTS {
+            // With more than it can show, a poll says nothing about the others.
+            let is_all = shown < EVENTS;
+            if is_all {
                 self.swarm.looked = awake_since;
-                if after >= self.next_sweep {
-                    self.sweep();
-                }
+            }
+            if after >= self.next_sweep {
+                self.sweep(is_all);
             }
         }
     }
@@ -350,8 +352,9 @@ impl<'s, 'a> Traffic<'s, 'a> {
         self.swarm.poll.poll(events, Some(timeout))
     }
 
-    /// Ends those on which nothing moved for the whole timeout, and goes on with those that are ending.
-    fn sweep(&mut self) {
+    /// Goes on with those that are ending, and where everything has been looked at, ends those on which nothing moved for
+    /// the whole timeout.
+    fn sweep(&mut self, is_all: bool) {
         let now = self.swarm.clock.now();
         let timeout_ns = self.swarm.task.plan.timeout_ns;
         self.next_sweep = now + (timeout_ns / SWEEPS).clamp(SWEEP_MIN_NS, SWEEP_MAX_NS);
@@ -359,7 +362,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
             |lane: &Lane| lane.alive && lane.flying > 0 && now.saturating_sub(lane.progress) > timeout_ns;
         for key in 0..self.lanes.len() {
             // Whoever stands in the queue waits for us.
-            if is_overdue(&self.lanes[key]) && !self.lanes[key].queued {
+            if is_all && is_overdue(&self.lanes[key]) && !self.lanes[key].queued {
                 self.hand_over(key, Event::Overdue, None);
             }
         }

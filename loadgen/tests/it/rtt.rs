@@ -121,6 +121,25 @@ fn large_messages_are_read_while_they_are_sent() {
     }
 }
 
+/// A connection ends in the middle of a large message, while there is more to be read and to be sent.
+#[test]
+fn a_large_message_that_is_cut_short_is_named() {
+    let at = (3 << 20) + 17;
+    for (manner, outcome) in [
+        (Manner::EndAfter(at), EarlyEof),
+        (Manner::ResetAfter(at), ResetBeforeDrain),
+        (Manner::SilentAfter(at), EchoTimeout),
+        (Manner::Flip(at), Corrupt),
+    ] {
+        let server = Impolite::start(manner, Bytes { first: 1 << 20, tail: 0 });
+        let timeout = Duration::from_secs(if outcome == EchoTimeout { 1 } else { 30 });
+        for depth in [1, 4] {
+            let measured = run(&Rtt { size: 1 << 20, depth, timeout, ..short(&server) });
+            assert_eq!(ended(&measured), [(outcome, 4)], "{manner:?} {depth}");
+        }
+    }
+}
+
 /// However a message comes back in pieces, and however many at once, each counts when its last byte is there.
 #[test]
 fn odd_pieces_are_put_together() {
@@ -303,6 +322,7 @@ fn what_has_no_meaning_is_refused() {
         Rtt { size: rtt::SIZE_MAX + 1, ..whole.clone() },
         Rtt { depth: 0, ..whole.clone() },
         Rtt { depth: rtt::DEPTH_MAX + 1, ..whole.clone() },
+        Rtt { connections: 1 << 20, depth: 65, ..whole.clone() },
         Rtt { rate: Some(0.0), ..whole.clone() },
         Rtt { rate: Some(f64::NAN), ..whole },
     ] {

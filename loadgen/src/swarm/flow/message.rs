@@ -28,6 +28,9 @@ impl Traffic<'_, '_> {
     pub(super) fn attend(&mut self, key: usize, now: Nanos) {
         let lane = &mut self.lanes[key];
         lane.queued = false;
+        if !lane.alive {
+            return;
+        }
         if std::mem::take(&mut lane.unread) {
             self.receive(key, true);
         }
@@ -83,6 +86,8 @@ impl Traffic<'_, '_> {
                     if lane.unsent == 0 {
                         return;
                     }
+                    // A large message may take long to be sent, and nothing of it be back before that.
+                    lane.progress = lane.progress.max(self.swarm.now);
                 }
                 Err(error) if would_block(&error) => {
                     lane.blocked = true;

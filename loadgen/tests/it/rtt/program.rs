@@ -77,6 +77,8 @@ fn an_interrupt_reports_what_there_is() {
 
 #[test]
 fn what_cannot_be_is_refused() {
+    let many = run(&["rtt", "-c", "1m", "--depth", "100"]);
+    assert!(many.code == Some(2) && many.stderr.contains("use fewer of either"), "{}", many.stderr);
     for (args, why) in [
         (["--size", "0"], "1 to 16MiB"),
         (["--size", "17MiB"], "1 to 16MiB"),
