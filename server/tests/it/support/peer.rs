@@ -44,11 +44,17 @@ impl Peer {
     pub(crate) fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
         #[cfg(not(windows))]
-        socket.set_tcp_mss(1000).unwrap();
-        // Windows has no such option, so there the buffers are no smaller than loopback's segments.
-        let size = if cfg!(windows) { 128 << 10 } else { 4096 };
-        socket.set_recv_buffer_size(size).unwrap();
-        socket.set_send_buffer_size(size).unwrap();
+        {
+            socket.set_tcp_mss(1000).unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.set_send_buffer_size(4096).unwrap();
+        }
+        // Windows has no such option, so there no buffer is smaller than loopback's segments, and the one to receive is
+        // the system's own, which stays small while nobody reads. Were its size set, Linux, under Wine, would drop what
+        // it has no memory for, and after a short segment (of less than a KiB, in 6.18) refuse every later ACK too, also
+        // one that tells of room: until the peer reads it sends no more, and a server that took everything owes nothing.
+        #[cfg(windows)]
+        socket.set_send_buffer_size(128 << 10).unwrap();
         socket.connect(&addr.into()).unwrap();
         Self::from(TcpStream::from(socket))
     }
