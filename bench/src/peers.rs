@@ -5,7 +5,7 @@
 //! taught; where the FIN was read and nothing is unsent, `close` alone sends the same FIN, and the others leave it at
 //! that.) `abrupt` alone does not: it is what a check has to catch.
 //!
-//! All that is not theirs to choose is the same for all: the listener ([`listener`]), the room for what is received
+//! All that is not theirs to choose is the same for all: the listener ([`listen`]), the room for what is received
 //! ([`Job::buffer`]), one thread, and the soft limit of descriptors at the hard one.
 
 use std::ffi::OsString;
