@@ -21,6 +21,11 @@ const PAGE: usize = 4096;
 pub(super) const POOL_BYTES: u32 = 4 << 20;
 /// Where buffers are not shared a receive of a few bytes takes a whole one, so there are more of them.
 const SINGLE: Shape = Shape { count: 1024, size: POOL_BYTES / 1024, flags: 0 };
+/// The kernel is given this many, used last first, so that what is received lands in memory that is in the cache: with
+/// all 64 of them messages of 16 KiB cost 4 to 6 % more, of 1 MiB 7 to 20 %.
+const WARM_MIN: u16 = 4;
+/// After so many buffers without a receive that found none, half of what the kernel is given is enough.
+const CALM: u32 = 1024;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -41,6 +46,12 @@ pub(super) struct Pool {
     buffers: Vec<Buffer>,
     /// Buffers that the kernel may still fill.
     in_kernel: u16,
+    /// Empty buffers that the kernel does not have, the last used one last.
+    reserve: Vec<u16>,
+    /// Buffers that the kernel is to have, as far as there are some.
+    warm: u16,
+    /// Buffers given to the kernel since a receive found none.
+    calm: u32,
     spans: Vec<Span>,
     /// The first unused place in `spans`.
     vacant: u32,
@@ -86,7 +97,7 @@ impl Queue {
 }
 
 impl Pool {
-    /// Makes the buffers and gives them all to the kernel.
+    /// Makes the buffers and gives some to the kernel.
     ///
     /// # Errors
     /// As io_uring_register(2), IORING_REGISTER_PBUF_RING (Linux 5.19).
@@ -111,10 +122,14 @@ impl Pool {
             tail: 0,
             buffers: vec![Buffer::default(); shape.count.into()],
             in_kernel: 0,
+            reserve: (0..shape.count).rev().collect(),
+            // Where each receive takes a buffer there can never be too many.
+            warm: if shape.flags == 0 { shape.count } else { WARM_MIN },
+            calm: 0,
             spans: Vec::new(),
             vacant: NONE,
         };
-        (0..shape.count).for_each(|buffer| pool.provide(buffer));
+        pool.top_up();
         Ok(pool)
     }
 
@@ -123,9 +138,19 @@ impl Pool {
         self.in_kernel
     }
 
+    /// A receive found no buffer: the kernel gets twice as many from now on.
+    pub(super) fn ran_out(&mut self) {
+        // Whoever else found none in the same moment speaks of the same lack.
+        if self.calm > 0 {
+            self.warm = self.warm.saturating_mul(2).min(self.shape.count);
+            self.top_up();
+            self.calm = 0;
+        }
+    }
+
     /// Whether so few buffers are left that bytes which wait for a slow reader should move out.
     pub(super) fn is_low(&self) -> bool {
-        self.in_kernel <= self.shape.count / 4
+        usize::from(self.in_kernel) + self.reserve.len() <= usize::from(self.shape.count / 4)
     }
 
     /// A receive put `len` bytes into `buffer`; `more`: the kernel goes on filling it.
@@ -139,6 +164,7 @@ impl Pool {
         if !more {
             state.in_kernel = false;
             self.in_kernel -= 1;
+            self.top_up();
         }
         Span { buffer, start, len, next: NONE }
     }
@@ -264,6 +290,15 @@ impl Pool {
         let state = &mut self.buffers[usize::from(buffer)];
         state.spans -= 1;
         if state.spans == 0 && !state.in_kernel {
+            self.reserve.push(buffer);
+            self.top_up();
+        }
+    }
+
+    /// Gives the kernel what it is to have, as far as there is some.
+    fn top_up(&mut self) {
+        while self.in_kernel < self.warm {
+            let Some(buffer) = self.reserve.pop() else { return };
             self.provide(buffer);
         }
     }
@@ -271,6 +306,11 @@ impl Pool {
     fn provide(&mut self, buffer: u16) {
         self.buffers[usize::from(buffer)] = Buffer { filled: 0, spans: 0, in_kernel: true };
         self.in_kernel += 1;
+        self.calm += 1;
+        if self.calm >= CALM && self.warm > WARM_MIN && self.shape.flags != 0 {
+            self.warm /= 2;
+            self.calm = 0;
+        }
         let place = usize::from(self.tail & (self.shape.count - 1));
         let offset = usize::from(buffer) * self.shape.size as usize;
         // SAFETY: `place` is below the number of entries that the pages were made for.

@@ -232,7 +232,10 @@ impl Uring {
             0 => inlet.end = Some(0),
             _ => match -result {
                 // Not an error of the connection: it waits its turn. A discard needs no buffer.
-                libc::ENOBUFS => inlet.starved = inlet.asked.is_some() && !discarding,
+                libc::ENOBUFS => {
+                    inlet.starved = inlet.asked.is_some() && !discarding;
+                    self.pool.ran_out();
+                }
                 libc::EINTR | libc::EAGAIN => {}
                 libc::ECANCELED if paused || aborting => {}
                 // Linux 5.19 has no multishot receive: single ones, for everyone.

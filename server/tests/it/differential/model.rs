@@ -7,7 +7,7 @@ use super::script::{Script, Step, WINDOWS};
 use crate::support::{Engine, Running, graceful, outcomes, wait_until};
 
 /// Bytes that are in the server's kernel as soon as `send` has returned: less than the window that a connection on
-/// loopback begins with.
+/// loopback begins with, of a sender that does not pace.
 const ARRIVED_AT_ONCE: u64 = 32 << 10;
 
 /// Fills in what `server` counts from now until one more connection has ended.

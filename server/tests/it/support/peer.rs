@@ -200,6 +200,13 @@ impl Peer {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
+    /// Has what is sent leave at once: some congestion controls (bbr) pace it even on loopback, so that bytes arrive some
+    /// time after `send` has returned.
+    pub(crate) fn send_unpaced(&self) {
+        #[cfg(target_os = "linux")]
+        SockRef::from(&self.stream).set_tcp_congestion(b"reno").expect("reno is in every kernel");
+    }
+
     /// Bytes sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
