@@ -20,7 +20,8 @@ use crate::platform;
 /// One buffer for all connections.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How long `churn` waits for a connection that says nothing, before it is the turn of the others.
+/// How long it waits for a connection that says nothing, before it is the turn of the others: with several messages under
+/// way, or large ones, a load may pass one over.
 const SILENCE_MAX: Duration = Duration::from_millis(10);
 
 /// What `floor` is told.
@@ -56,10 +57,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let _ = finwait_server::sys::raise_descriptor_limit();
     let listener = peers::listen(args.listen)?;
     listener.set_nonblocking(true)?;
-    if matches!(args.work, Work::Churn) {
-        // Inherited by whoever connects from now on, and so no call for each.
-        SockRef::from(&listener).set_read_timeout(Some(SILENCE_MAX))?;
-    }
+    // Inherited by whoever connects from now on, and so no call for each.
+    SockRef::from(&listener).set_read_timeout(Some(SILENCE_MAX))?;
     say_listening(listener.local_addr()?)?;
     let done = match args.work {
         Work::Echo { size } => echo(&listener, size),
@@ -90,10 +89,12 @@ fn echo(listener: &TcpListener, size: usize) -> io::Result<()> {
 fn echo_message(conn: &mut TcpStream, size: usize, bytes: &mut [u8]) -> io::Result<bool> {
     let mut echoed = 0;
     while echoed < size {
-        let taken = conn.read(bytes)?;
-        if taken == 0 {
-            return Ok(false);
-        }
+        let taken = match conn.read(bytes) {
+            Ok(0) => return Ok(false),
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        };
         conn.write_all(&bytes[..taken])?;
         echoed += taken;
     }

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod cost;
 pub mod floor;
 pub mod machine;
+pub mod many;
 pub mod pairs;
 pub mod peers;
 pub mod platform;

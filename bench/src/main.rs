@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use finwait_bench::many::{self, crowd};
 use finwait_bench::peers::{self, Failure};
 use finwait_bench::{compare, floor};
 use finwait_loadgen::{config::Thaw, freeze};
@@ -23,10 +24,15 @@ struct Cli {
 enum Command {
     /// Measure our engines beside others, each on one core, the load on the other.
     Compare(compare::Args),
+    /// Hold more connections at one process than it may have descriptors, then let each echo, half-close and end.
+    Many(many::Args),
     /// Run one of the servers until it is killed; its first line is `listening on ADDR:PORT`.
     Peer(peers::Args),
     /// Run what the kernel alone costs for the same work, likewise.
     Floor(floor::Args),
+    /// Is one of the processes that `many` gets its connections from.
+    #[command(hide = true)]
+    Crowd(crowd::Args),
     /// Continues a stopped process when its standard input ends, as the generator's library starts it.
     #[command(hide = true)]
     Thaw(Thaw),
@@ -42,6 +48,15 @@ fn main() -> ExitCode {
             Ok(true) => ExitCode::SUCCESS,
             // The report has said which goal was missed.
             Ok(false) => ExitCode::from(FAILED),
+            Err(why) => fail(FAILED, &why),
+        },
+        Command::Many(args) => match many::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(FAILED),
+            Err(why) => fail(FAILED, &why),
+        },
+        Command::Crowd(args) => match crowd::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(why) => fail(FAILED, &why),
         },
         Command::Peer(args) => ended(peers::run(args)),

@@ -29,7 +29,7 @@ mod listener;
 mod monoio;
 #[cfg(target_os = "linux")]
 pub mod programs;
-mod threads;
+pub(crate) mod threads;
 mod tokio;
 mod tokio_lean;
 

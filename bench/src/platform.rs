@@ -2,10 +2,12 @@
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{
-    children_cpu, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
+    children_cpu, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
 };
 #[cfg(target_os = "linux")]
-pub use linux::{children_cpu, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable};
+pub use linux::{
+    children_cpu, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -60,6 +62,14 @@ mod linux {
     /// As clock_gettime.
     pub fn thread_cpu() -> io::Result<Duration> {
         Ok(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?.into())
+    }
+
+    /// The monotonic clock, which is one for all processes.
+    ///
+    /// # Errors
+    /// As clock_gettime.
+    pub fn monotonic() -> io::Result<Duration> {
+        Ok(ClockId::CLOCK_MONOTONIC.now()?.into())
     }
 
     /// A socket that does not block and will connect from `source`.
@@ -137,6 +147,14 @@ mod elsewhere {
     /// # Errors
     /// Always.
     pub fn thread_cpu() -> io::Result<Duration> {
+        Err(unsupported())
+    }
+
+    /// The monotonic clock.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn monotonic() -> io::Result<Duration> {
         Err(unsupported())
     }
 

@@ -1,7 +1,9 @@
 //! One side of a comparison: a server of ours or somebody else's, with its flags, as a process on a core of its own.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,6 +14,9 @@ use crate::server::Server;
 
 /// The core of the servers, and that of the load.
 pub(super) const CPUS: [usize; 2] = [0, 1];
+
+/// As an argument: a file of this server alone, which is not there yet and is removed with it.
+pub(super) const NEW_FILE: &str = "NEW_FILE";
 
 /// A server, and how it is told to serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,10 +50,10 @@ impl Side {
         Self { name, args: words(&["peer", "external", "--", &path.to_string_lossy()]) }
     }
 
-    /// The kernel alone, at the work of `load`.
+    /// The kernel alone, at the work of `load`, if that can be done by it.
     #[must_use]
-    pub(super) fn floor(load: &Load) -> Self {
-        Self { name: "floor".to_owned(), args: load.floor() }
+    pub(super) fn floor(load: &Load) -> Option<Self> {
+        Some(Self { name: "floor".to_owned(), args: load.floor()? })
     }
 }
 
@@ -66,7 +71,21 @@ pub(super) struct Entrant {
     pub server: Server,
     /// The address that the load goes to.
     pub addr: SocketAddr,
+    _file: TempFile,
 }
+
+/// Removed when its server, which stands before it, is gone.
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Most servers have none.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// No two servers have the same file.
+static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl Entrant {
     /// Starts the server on its core; the calling thread is on the other afterwards.
@@ -74,11 +93,19 @@ impl Entrant {
     /// # Errors
     /// When it does not start.
     pub(super) fn start(program: &Path, side: &Side, load: &Load) -> Result<Self> {
-        let args: Vec<&str> = side.args.iter().map(String::as_str).collect();
+        let file = std::env::temp_dir().join(format!(
+            "finwait-bench-{}-{}.redb",
+            std::process::id(),
+            FILES.fetch_add(1, Ordering::Relaxed)
+        ));
+        let file = TempFile(file);
+        let name = file.0.to_string_lossy();
+        let args: Vec<&str> =
+            side.args.iter().map(|arg| if arg == NEW_FILE { &*name } else { arg.as_str() }).collect();
         let mut server = Server::start_apart(program, &args, CPUS)?;
         let port = if load.is_ledger() { server.second_port()? } else { server.port };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Self { side: side.clone(), load: load.clone(), server, addr })
+        Ok(Self { side: side.clone(), load: load.clone(), server, addr, _file: file })
     }
 
     /// One round; at `rate` units a second, or at as many as there can be.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::generator::Generator;
 use super::load::{Load, Sample};
 use super::rows::{Bound, Figure, Goal};
 use crate::spread::Spread;
@@ -23,8 +24,12 @@ pub struct Findings {
     pub calibration_ns: f64,
     /// Sets of rounds that were taken again.
     pub repeated: usize,
-    /// Sets of rounds that count although the machine did not settle; the ratios that they are in meet no goal.
+    /// Sets of rounds that count although the machine did not settle: they widen the spread, in no direction.
     pub unsettled: usize,
+    /// What the load shows of itself where there is hardly anything to measure.
+    pub generator: Generator,
+    /// Rows that could not be measured, and why.
+    pub failed: Vec<String>,
     /// Row by row.
     pub rows: Vec<RowFindings>,
 }
@@ -140,10 +145,8 @@ impl Findings {
 
     /// Whether every goal is met.
     pub(super) fn all_met(&self) -> bool {
-        self.rows
-            .iter()
-            .flat_map(|row| &row.ratios)
-            .all(|ratio| ratio.must != Some(false) && ratio.unsettled == 0)
+        self.failed.is_empty()
+            && self.rows.iter().flat_map(|row| &row.ratios).all(|ratio| ratio.must != Some(false))
     }
 }
 

@@ -7,10 +7,10 @@ use super::entrant::Entrant;
 use super::load::{self, Load};
 use crate::Result;
 
-/// Connections of the trial, and bytes that each sends right before its FIN: far more than a socket's buffers hold, so
-/// that most of the echo is still owed when the FIN comes.
-const CONNECTIONS: u32 = 16;
-const TAIL: u64 = 4 << 20;
+/// Connections, and bytes that each sends right before its FIN: far more than a socket's buffers hold.
+const LONG: (u32, u64) = (16, 4 << 20);
+/// The same while the server stands still, so that it finds bytes and FIN together: all of the echo is owed then.
+const AT_ONCE: (u32, u64) = (64, 16 << 10);
 
 /// Lets a server through that is right.
 ///
@@ -23,7 +23,8 @@ pub(super) fn pass(entrant: &Entrant, program: &Path, round: Duration) -> Result
     };
     // The floor can do nothing but the work that it is the floor of.
     if is_echo && entrant.side.name != "floor" {
-        load::trial(entrant, program, CONNECTIONS, TAIL)?;
+        load::trial(entrant, program, LONG, false)?;
+        load::trial(entrant, program, AT_ONCE, true)?;
     }
     // One round that nobody looks at: caches, pools and page faults are met in it.
     entrant.round(program, None, round)?;

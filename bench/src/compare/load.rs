@@ -1,5 +1,6 @@
 //! What is asked of a server in one round, and what the round came to. Everything here is finwait-loadgen's library.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const WARM_UP: Duration = Duration::from_millis(150);
 /// Memory is read when connections have been idle for this long: servers may let go of what they keep for the busy.
 const IDLE: Duration = Duration::from_millis(2_500);
 /// Bytes of a connection in churns and storms.
-const MESSAGE: u64 = 64;
+pub(super) const MESSAGE: u64 = 64;
 /// Frozen storms: bytes sent with the FIN.
 const TAIL: u64 = 64;
 /// Transactions of a ledger's client, and bytes of each: its three messages are what a churn's client sends in two.
@@ -116,15 +117,16 @@ impl Load {
         }
     }
 
-    /// The arguments of this program that start the floor under this work.
+    /// The arguments of this program that start the floor under this work; there is none under a ledger, which answers.
     #[must_use]
-    pub fn floor(&self) -> Vec<String> {
+    pub fn floor(&self) -> Option<Vec<String>> {
         let words: Vec<String> = match self {
             Self::Echo { size, .. } => vec!["echo".into(), "--size".into(), size.to_string()],
-            Self::Churn { .. } | Self::Ledger { .. } | Self::Storm { .. } => vec!["churn".into()],
-            Self::Idle { .. } => vec!["echo".into()],
+            Self::Ledger { .. } => return None,
+            Self::Churn { .. } => vec!["churn".into()],
+            Self::Storm { .. } | Self::Idle { .. } => vec!["echo".into()],
         };
-        std::iter::once("floor".to_owned()).chain(words).collect()
+        Some(std::iter::once("floor".to_owned()).chain(words).collect())
     }
 
     /// One round against a server.
@@ -137,7 +139,7 @@ impl Load {
     ) -> Result<Sample> {
         match *self {
             Self::Echo { connections, size, depth } => {
-                echo(entrant, Rtt { rate, duration: round, ..trips(entrant, connections, size, depth) })
+                echo(entrant, Rtt { rate, duration: round, ..trips(entrant.addr, connections, size, depth) })
             }
             Self::Idle { .. } => Err("who idles has no rounds".into()),
             Self::Churn { slots } => {
@@ -145,7 +147,7 @@ impl Load {
                     connections: Some(slots),
                     rate,
                     duration: Some(round),
-                    ..job(entrant, Kind::Churn)
+                    ..job(entrant.addr, Kind::Churn)
                 };
                 report(entrant, program, &job)
             }
@@ -154,7 +156,7 @@ impl Load {
                     connections: Some(connections),
                     frozen: true,
                     server_pid: NonZeroU32::new(entrant.server.pid()),
-                    ..job(entrant, Kind::Storm)
+                    ..job(entrant.addr, Kind::Storm)
                 };
                 report(entrant, program, &job)
             }
@@ -173,7 +175,7 @@ impl Load {
                     size: MESSAGE,
                     tail: 0,
                     claims: Some(claims),
-                    ..job(entrant, Kind::Ledger)
+                    ..job(entrant.addr, Kind::Ledger)
                 };
                 report(entrant, program, &job)
             }
@@ -181,9 +183,10 @@ impl Load {
     }
 }
 
-fn trips(entrant: &Entrant, connections: u32, size: u32, depth: u32) -> Rtt {
+/// Messages on connections that stay open, in a closed loop of no length yet.
+pub(super) fn trips(remote: SocketAddr, connections: u32, size: u32, depth: u32) -> Rtt {
     Rtt {
-        remote: entrant.addr,
+        remote,
         sources: sources::loopback(connections, PORTS),
         connections,
         size,
@@ -197,10 +200,11 @@ fn trips(entrant: &Entrant, connections: u32, size: u32, depth: u32) -> Rtt {
     }
 }
 
-fn job(entrant: &Entrant, kind: Kind) -> Job {
+/// A scenario, as far as it is the same for all.
+pub(super) fn job(addr: SocketAddr, kind: Kind) -> Job {
     Job {
         kind,
-        target: Some(entrant.addr.to_string()),
+        target: Some(addr.to_string()),
         connections: None,
         duration: None,
         rate: None,
@@ -259,7 +263,7 @@ pub(super) struct Held {
 /// Connections that have echoed once and rest: what they hold.
 pub(super) fn idle(entrant: &Entrant, connections: u32) -> Result<Held> {
     let mut held = None;
-    let rtt = trips(entrant, connections, MESSAGE as u32, 1);
+    let rtt = trips(entrant.addr, connections, MESSAGE as u32, 1);
     let measured = rtt::run(&rtt, &Control::default(), &mut |mark| match mark {
         Mark::Standing => {
             thread::sleep(IDLE);
@@ -273,8 +277,19 @@ pub(super) fn idle(entrant: &Entrant, connections: u32) -> Result<Held> {
 }
 
 /// A storm that is there to be judged and not to be timed: does every byte come back, and every FIN?
-pub(super) fn trial(entrant: &Entrant, program: &Path, connections: u32, tail: u64) -> Result<()> {
-    let job = Job { connections: Some(connections), tail, ..job(entrant, Kind::Storm) };
+pub(super) fn trial(
+    entrant: &Entrant,
+    program: &Path,
+    (connections, tail): (u32, u64),
+    frozen: bool,
+) -> Result<()> {
+    let job = Job {
+        connections: Some(connections),
+        tail,
+        frozen,
+        server_pid: NonZeroU32::new(entrant.server.pid()).filter(|_| frozen),
+        ..job(entrant.addr, Kind::Storm)
+    };
     report(entrant, program, &job).map(drop)
 }
 
@@ -305,14 +320,19 @@ fn report(entrant: &Entrant, program: &Path, job: &Job) -> Result<Sample> {
 }
 
 /// No figure is taken from a server that is wrong.
-fn all_clean(outcomes: &Outcomes) -> Result<()> {
+pub(super) fn all_clean(outcomes: &Outcomes) -> Result<()> {
     let total = outcomes.total();
     if total == 0 {
         return Err("no connection was made".into());
     }
     let clean = outcomes[Outcome::Clean];
     if clean < total {
-        let outcomes = serde_json::to_string(outcomes)?;
+        let outcomes: Vec<String> = outcomes
+            .iter()
+            .filter(|&(_, count)| count > 0)
+            .map(|(outcome, count)| format!("{} {count}", outcome.name()))
+            .collect();
+        let outcomes = outcomes.join(", ");
         return Err(format!("only {clean} of {total} connections ended cleanly: {outcomes}").into());
     }
     Ok(())

@@ -21,7 +21,7 @@ const LEAN: &str = "tokio-lean";
 pub(super) fn measure(program: &Path, row: &Row, connections: u32, times: usize) -> Result<RowFindings> {
     let load = Load::Idle { connections };
     let mut sides: Vec<Side> = row.entrants.iter().map(|(side, _)| side.clone()).collect();
-    sides.push(Side::floor(&load));
+    sides.extend(Side::floor(&load));
     let mut found: Vec<SideFindings> =
         sides.iter().map(|side| SideFindings::new(&side.name, &load)).collect();
     let mut slopes = vec![Vec::new(); sides.len()];

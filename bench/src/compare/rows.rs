@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
-use super::entrant::Side;
+use super::entrant::{NEW_FILE, Side};
 use super::load::{Load, Sample};
 
 const KIB_4: u32 = 4 << 10;
 const KIB_64: u32 = 64 << 10;
 /// Sessions of a round at the ledger: about a second.
 const SESSIONS: u32 = 20_000;
-/// Connections for each second of a server that nothing else is asked of.
-const UNLOADED_RATE: f64 = 500.0;
+/// Connections for each second of a server that nothing else is asked of: a twentieth of what it can, and enough in a round
+/// for a 99th percentile.
+const UNLOADED_RATE: f64 = 2_000.0;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -181,6 +182,31 @@ impl Row {
         self.matches.iter_mut().flat_map(|meeting| &mut meeting.who).for_each(|who| *who = place(*who));
     }
 
+    /// Whether anything is to come of it.
+    #[must_use]
+    pub(super) fn has_goals(&self) -> bool {
+        self.is_idle() || self.matches.iter().any(|pairing| !pairing.goals.is_empty())
+    }
+
+    /// Whether it is about memory, whose goals stand where it is measured.
+    #[must_use]
+    pub(super) fn is_idle(&self) -> bool {
+        self.entrants.iter().all(|(_, load)| matches!(load, Load::Idle { .. }))
+    }
+
+    /// Leaves out those of whom nothing is to come, where that is asked.
+    pub(super) fn keep_goals(&mut self) {
+        if !self.is_idle() {
+            let names: Vec<String> = self
+                .matches
+                .iter()
+                .filter(|pairing| !pairing.goals.is_empty())
+                .map(|pairing| pairing.name.clone())
+                .collect();
+            self.keep(&names);
+        }
+    }
+
     fn quick(self) -> Self {
         Self { quick: true, ..self }
     }
@@ -299,14 +325,12 @@ fn ledgers() -> Vec<Row> {
         let matches = vec![Match { name: "churn".to_owned(), who: vec![0, 1], goals: at_least(must, reach) }];
         Row { name, about, entrants, matches, rate: None, quick: false }
     };
-    let file = std::env::temp_dir().join(format!("finwait-bench-{}.redb", std::process::id()));
-    let file = file.to_string_lossy();
     vec![
         row("ledger", "the ledger in memory against the plain churn, 64 at a time", &LEDGER, 0.7, 0.85),
         row(
             "ledger-file",
             "the ledger in a file against the plain churn, 64 at a time",
-            &[LEDGER[0], LEDGER[1], "--ledger-file", &file],
+            &[LEDGER[0], LEDGER[1], "--ledger-file", NEW_FILE],
             0.35,
             0.425,
         ),
@@ -318,7 +342,7 @@ const LEDGER: [&str; 2] = ["--ledger", "127.0.0.1:0"];
 fn growth() -> Vec<Row> {
     let echo = |connections| Load::Echo { connections, size: 64, depth: 1 };
     let ours = |load: &Load| (Side::ours("uring", "uring", &[]), load.clone());
-    let floor = |load: &Load| (Side::floor(load), load.clone());
+    let floor = |load: &Load| (Side::floor(load).expect("there is one under echoes"), load.clone());
     let [many, few] = [echo(10_000), echo(100)];
     let grown = Row {
         name: "growth",

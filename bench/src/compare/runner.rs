@@ -44,7 +44,7 @@ impl Runner {
         progress
             .set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (still {eta}) {msg}")?);
         let program = std::env::current_exe()?;
-        Ok(Self { program, rounds: Rounds::new(steps as u64)?, pairs, round, quick, progress })
+        Ok(Self { program, rounds: Rounds::new(steps as u64, !quick)?, pairs, round, quick, progress })
     }
 
     /// Sets of rounds that were taken again, and that count although the machine did not settle.
@@ -183,7 +183,7 @@ impl Runner {
     /// What the kernel alone takes for the same.
     fn floor(&mut self, row: &Row, rate: Option<f64>, findings: &mut RowFindings) -> Result<()> {
         let load = &row.entrants[0].1;
-        let side = Side::floor(load);
+        let Some(side) = Side::floor(load) else { return Ok(()) };
         let mut found = SideFindings::new(&side.name, load);
         let result = Entrant::start(&self.program, &side, load).and_then(|floor| {
             let (program, round) = (&self.program, self.round);
@@ -254,7 +254,12 @@ impl RowFindings {
     /// Sums up what each side's rounds came to.
     fn conclude(&mut self) {
         self.sides.iter_mut().for_each(SideFindings::conclude);
-        let floor = self.sides.last().and_then(|floor| floor.cpu_ns).map(|spread| spread.median);
+        let floor = self
+            .sides
+            .iter()
+            .rfind(|side| side.name == "floor")
+            .and_then(|floor| floor.cpu_ns)
+            .map(|spread| spread.median);
         for side in &mut self.sides {
             side.floors = side.cpu_ns.zip(floor).map(|(cpu, floor)| cpu.median / floor);
         }

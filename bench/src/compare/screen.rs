@@ -26,7 +26,19 @@ pub(super) fn render(findings: &Findings) -> String {
         write_row(&mut page, row);
     }
     line(&mut page, "");
+    findings.failed.iter().for_each(|failed| line(&mut page, &format!("not measured: {failed}")));
     line(&mut page, &summary(findings));
+    let generator = findings.generator;
+    let [rtt, rtt_tail, fin, fin_tail] =
+        [generator.rtt_p50_ns, generator.rtt_p99_ns, generator.fin_p50_ns, generator.fin_p99_ns]
+            .map(|ns| micros(ns as f64));
+    line(
+        &mut page,
+        &format!(
+            "The load's own floor, at a thread of its process that blocks: round trip p50 {rtt}, p99 {rtt_tail}; FIN to EOF \
+             p50 {fin}, p99 {fin_tail}."
+        ),
+    );
     page
 }
 
@@ -47,10 +59,7 @@ fn summary(findings: &Findings) -> String {
          median.",
         findings.repeated,
         if findings.unsettled > 0 {
-            format!(
-                "; {} count although it never settled, and no goal that rests on them",
-                findings.unsettled
-            )
+            format!("; {} count although it never settled", findings.unsettled)
         } else {
             String::new()
         },
@@ -146,7 +155,6 @@ fn ratios(row: &RowFindings) -> String {
         let noise = row.noise.iter().find(|noise| noise.figure == ratio.figure);
         let spread = ratio.spread;
         let wanted = |wanted: Option<String>, met: Option<bool>| match (wanted, met) {
-            (Some(wanted), Some(_)) if ratio.unsettled > 0 => format!("{wanted} not settled"),
             (Some(wanted), Some(met)) => format!("{wanted} {}", if met { "met" } else { "MISSED" }),
             (Some(_) | None, Some(_) | None) => NONE.to_owned(),
         };

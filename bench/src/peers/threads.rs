@@ -24,7 +24,11 @@ pub(super) fn serve(job: &Job) -> Result<(), Failure> {
     }
 }
 
-fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+/// Sends everything back, to the peer's FIN, and ends.
+///
+/// # Errors
+/// As read, write and shutdown.
+pub(crate) fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
     let mut bytes = vec![0; buffer];
     loop {
         let taken = stream.read(&mut bytes)?;

@@ -4,6 +4,9 @@
 mod arguments;
 mod check;
 #[cfg(target_os = "linux")]
+mod compare;
+mod findings;
+#[cfg(target_os = "linux")]
 mod floor;
 mod peers;
 #[cfg(target_os = "linux")]
