@@ -306,7 +306,7 @@ impl Pool {
     fn provide(&mut self, buffer: u16) {
         self.buffers[usize::from(buffer)] = Buffer { filled: 0, spans: 0, in_kernel: true };
         self.in_kernel += 1;
-        self.calm += 1;
+        self.calm = self.calm.saturating_add(1);
         if self.calm >= CALM && self.warm > WARM_MIN && self.shape.flags != 0 {
             self.warm /= 2;
             self.calm = 0;
