@@ -3,14 +3,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use finwait_loadgen::control::Control;
 use finwait_loadgen::rtt::{self, Mark};
-use finwait_loadgen::scenario::{self, Failure, Job, Kind, Surroundings};
+use finwait_loadgen::scenario::{Job, Kind};
 use serde::Serialize;
 
 use super::entrant::CPUS;
@@ -50,15 +48,7 @@ pub(super) fn measure(program: &Path) -> Result<Generator> {
     load::all_clean(&trips.outcomes)?;
     let job =
         Job { connections: Some(1), rate: Some(RATE), duration: Some(ROUND), ..load::job(addr, Kind::Churn) };
-    let around = Surroundings {
-        program: program.to_owned(),
-        interrupted: Arc::new(AtomicBool::new(false)),
-        progress: false,
-    };
-    let ends = scenario::run(&job, &around).map_err(|failure| match failure {
-        Failure::Usage(why) | Failure::Failed(why) => why,
-    })?;
-    load::all_clean(&ends.outcomes)?;
+    let ends = load::conducted(program, &job)?;
     let fin = |quantile| ends.latency.shutdown.quantile_ns(quantile).ok_or("no connection ended");
     Ok(Generator {
         rtt_p50_ns: trips.latency.value_at_quantile(0.5),

@@ -11,6 +11,7 @@ use std::{io, thread};
 use finwait_loadgen::control::Control;
 use finwait_loadgen::ledger::draw::Mix;
 use finwait_loadgen::outcome::{Outcome, Outcomes};
+use finwait_loadgen::report::Report;
 use finwait_loadgen::rtt::{self, Mark, Rtt};
 use finwait_loadgen::scenario::{self, Claims, Failure, Job, Kind, Surroundings};
 use finwait_loadgen::sources::{self, Ports};
@@ -293,20 +294,26 @@ pub(super) fn trial(
     report(entrant, program, &job).map(drop)
 }
 
-/// A round of a scenario that reports.
-fn report(entrant: &Entrant, program: &Path, job: &Job) -> Result<Sample> {
+/// Runs a scenario, and takes nothing from it unless all is clean.
+pub(super) fn conducted(program: &Path, job: &Job) -> Result<Report> {
     let around = Surroundings {
         program: program.to_owned(),
         interrupted: Arc::new(AtomicBool::new(false)),
         progress: false,
     };
-    let meter = Meter::start(&entrant.server, own_cpu)?;
     let report = scenario::run(job, &around).map_err(|failure| match failure {
         Failure::Usage(why) | Failure::Failed(why) => why,
     })?;
+    all_clean(&report.outcomes)?;
+    Ok(report)
+}
+
+/// A round of a scenario that reports.
+fn report(entrant: &Entrant, program: &Path, job: &Job) -> Result<Sample> {
+    let meter = Meter::start(&entrant.server, own_cpu)?;
+    let report = conducted(program, job)?;
     // Its first connect and its last end are closer together than these two readings, which cost some microseconds.
     let cost = meter.stop(0, Duration::from_nanos(report.generator.elapsed_ns))?;
-    all_clean(&report.outcomes)?;
     let shutdown = &report.latency.shutdown;
     Ok(Sample {
         cost: Cost { units: report.outcomes[Outcome::Clean], ..cost },
