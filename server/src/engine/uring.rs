@@ -71,7 +71,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        let (buffers, buffer_len) = (64, pool::POOL_BYTES / 64);
+        let (buffers, buffer_len) = (32, pool::POOL_BYTES / 32);
         Self { submissions: 4096, completions: 32_768, buffers, buffer_len, shared: true, table: 0 }
     }
 }

@@ -21,8 +21,8 @@ use crate::support::{LIMIT, Peer, graceful, outcomes, wait_until, wait_until_sti
 
 /// Entries for hardly anything; and the buffers of a server.
 const FEW_ENTRIES: [Sizes; 2] = [
-    Sizes { submissions: 1, completions: 2, buffers: 64, buffer_len: 65_536, shared: true, table: 0 },
-    Sizes { submissions: 4096, completions: 4096, buffers: 64, buffer_len: 65_536, shared: false, table: 0 },
+    Sizes { submissions: 1, completions: 2, buffers: 32, buffer_len: 131_072, shared: true, table: 0 },
+    Sizes { submissions: 4096, completions: 4096, buffers: 32, buffer_len: 131_072, shared: false, table: 0 },
 ];
 /// Two buffers that hold next to nothing, in a ring like the server's.
 const FEW_BUFFERS: [Sizes; 2] = [
@@ -30,8 +30,14 @@ const FEW_BUFFERS: [Sizes; 2] = [
     Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: false, table: 0 },
 ];
 /// A table that is full all the time.
-const FEW_PLACES: Sizes =
-    Sizes { submissions: 4096, completions: 32_768, buffers: 64, buffer_len: 65_536, shared: true, table: 8 };
+const FEW_PLACES: Sizes = Sizes {
+    submissions: 4096,
+    completions: 32_768,
+    buffers: 32,
+    buffer_len: 131_072,
+    shared: true,
+    table: 8,
+};
 /// Places enough for every connection of a case.
 const ENOUGH: u32 = 1024;
 /// Both at once.

@@ -22,8 +22,8 @@ pub(super) const POOL_BYTES: u32 = 4 << 20;
 /// Where buffers are not shared a receive of a few bytes takes a whole one, so there are more of them.
 const SINGLE: Shape = Shape { count: 1024, size: POOL_BYTES / 1024, flags: 0 };
 /// The kernel is given this many, used last first, so that what is received lands in memory that is in the cache: with
-/// all 64 of them messages of 16 KiB cost 4 to 6 % more, of 1 MiB 7 to 20 %.
-const WARM_MIN: u16 = 4;
+/// all of them messages of 16 KiB cost 4 to 6 % more, of 1 MiB 7 to 20 %.
+const WARM_MIN: u16 = 2;
 /// After so many buffers without a receive that found none, half of what the kernel is given is enough.
 const CALM: u32 = 1024;
 const NONE: u32 = u32::MAX;

@@ -24,7 +24,7 @@ pub(super) const DISCARD_MAX: u32 = 1 << 20;
 const EARLY_MAX: u32 = 256 * 1024;
 /// More can never come: buffers are given to the kernel only between two enters, and the cancel goes in first; a
 /// receive that was about to run may still run once. In practice a peer that had filled its whole window while we
-/// were stopped brought 2 MiB: the kernel looks 33 times in one go, a buffer each.
+/// were stopped brought 2 MiB with buffers of 64 KiB: the kernel looks 33 times in one go, a buffer each.
 const EARLY_LIMIT: u32 = EARLY_MAX + 2 * POOL_BYTES;
 /// Starved receives tried again for each buffer that came back.
 const REARM_PER_BUFFER: usize = 64;

@@ -71,8 +71,8 @@ impl Uring {
         }
     }
 
-    /// Moves the bytes that wait for slow readers out of the shared buffers: 64 peers that hold a byte each would
-    /// otherwise take all of them.
+    /// Moves the bytes that wait for slow readers out of the shared buffers: as many peers as there are buffers
+    /// would take all of them, with a byte each.
     pub(super) fn move_out(&mut self) {
         for token in std::mem::take(&mut self.pinning) {
             let slot = &mut self.slots[token.index()];
