@@ -92,7 +92,7 @@ impl Runner {
         for pairing in &row.matches {
             self.tell(&format!("{}: {}", row.name, pairing.name));
             if pairing.who.iter().all(|&who| field.entrants[who].is_some()) {
-                let sets = self.sets(&pairing.who, &field.entrants, offered)?;
+                let sets = self.sets(row, &pairing.who, &field.entrants, offered)?;
                 findings.take(row, pairing, sets);
             }
             self.progress.inc(1);
@@ -161,11 +161,12 @@ impl Runner {
 
     fn sets(
         &mut self,
+        row: &Row,
         who: &[usize],
         entrants: &[Option<Entrant>],
         rate: Option<f64>,
     ) -> Result<Vec<Vec<Sample>>> {
-        let (program, round) = (&self.program, self.round);
+        let (program, round) = (&self.program, self.round * row.length);
         self.rounds.run(self.pairs, who, |index| {
             entrants[index].as_ref().expect("a match of those who run").round(program, rate, round)
         })
@@ -177,7 +178,7 @@ impl Runner {
         let (side, load) = &row.entrants[0];
         let both = [side, side].map(|side| Entrant::start(&self.program, side, load).map(Some));
         let both = both.into_iter().collect::<Result<Vec<_>>>()?;
-        self.sets(&[0, 1], &both, rate)
+        self.sets(row, &[0, 1], &both, rate)
     }
 
     /// What the kernel alone takes for the same.
@@ -186,7 +187,7 @@ impl Runner {
         let Some(side) = Side::floor(load) else { return Ok(()) };
         let mut found = SideFindings::new(&side.name, load);
         let result = Entrant::start(&self.program, &side, load).and_then(|floor| {
-            let (program, round) = (&self.program, self.round);
+            let (program, round) = (&self.program, self.round * row.length);
             self.rounds.run(FLOORS, &[0], |_| floor.round(program, rate, round))
         });
         match result {
