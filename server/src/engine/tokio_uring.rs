@@ -38,6 +38,10 @@ const COMPLETIONS: u32 = 32_768;
 const QUIET_TURNS: u32 = 3;
 /// Turns of the runtime in one `wait`, so that a storm does not keep the loop from its deadlines.
 const TURNS_MAX: u32 = 64;
+/// How long a ring may take that is told what was asked for.
+const TOLD_MAX: Duration = Duration::from_millis(10);
+/// A look at the ring that took longer has been stopped in between, as a rule by SIGSTOP, and is repeated.
+const STOPPED: Duration = Duration::from_millis(100);
 
 /// Runs one worker on this engine until it is drained. `ready` is told once whether it could be set up.
 ///
@@ -122,6 +126,9 @@ impl Shared {
 
     /// Lets the tasks run until everything that has ended by now is in `done`.
     async fn settle(&self) {
+        // When it has ended, every task has run that something was asked of, and the ring was told: of itself the runtime
+        // does that only before it sleeps. A ring that refuses is told again in the next turn.
+        drop(tokio::time::timeout(TOLD_MAX, tokio_uring::no_op()).await);
         let (mut before, mut quiet) = (self.done.borrow().len(), 0);
         for _ in 0..TURNS_MAX {
             // The runtime looks at the ring before it goes on here.
@@ -151,18 +158,32 @@ impl Shared {
         self.settle().await;
     }
 
-    async fn wait(&self, timeout: Option<Duration>) {
+    /// As [`Shared::settle_all`], and returns the time: everything that had come by then, or all but a little before, is in
+    /// `done`. Were it otherwise, deadlines would pass for bytes that came while this process was stopped.
+    async fn look(&self) -> Instant {
+        let begun = clock();
         self.settle_all().await;
-        // A FIN that came in the last turns may have been answered at once.
-        if self.done.borrow().is_empty() && !self.teller.borrow().has_answers() {
-            match timeout {
-                Some(Duration::ZERO) => return,
-                // That the time is over says nothing that the loop does not see by itself.
-                Some(timeout) => drop(tokio::time::timeout(timeout, self.bell.news.notified()).await),
-                None => self.bell.news.notified().await,
-            }
-            self.settle_all().await;
+        let now = clock();
+        if now.saturating_duration_since(begun) < STOPPED {
+            return now;
         }
+        self.settle_all().await;
+        clock()
+    }
+
+    async fn wait(&self, timeout: Option<Duration>) -> Instant {
+        let now = self.look().await;
+        // A FIN that came in the last turns may have been answered at once.
+        if !self.done.borrow().is_empty() || self.teller.borrow().has_answers() {
+            return now;
+        }
+        match timeout {
+            Some(Duration::ZERO) => return now,
+            // That the time is over says nothing that the loop does not see by itself.
+            Some(timeout) => drop(tokio::time::timeout(timeout, self.bell.news.notified()).await),
+            None => self.bell.news.notified().await,
+        }
+        self.look().await
     }
 }
 
@@ -225,8 +246,7 @@ impl Proactor for TokioUring {
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.turn += 1;
-        self.runtime.block_on(self.shared.wait(timeout));
-        self.now = clock();
+        self.now = self.runtime.block_on(self.shared.wait(timeout));
         completions.append(&mut self.shared.done.borrow_mut());
         if self.shared.bell.rung.swap(false, Ordering::AcqRel) {
             completions.push(Completion::Woken);
