@@ -78,7 +78,8 @@ pub trait Proactor {
     /// [`Completion::AcceptStopped`].
     fn stop_accepting(&mut self, listener: ListenerId);
 
-    /// Start `op` on `token`. Its end comes back as one [`Event`] from a later `wait`.
+    /// Start `op` on `token`. Its end comes back as one [`Event`] from a later `wait`. That of a send may come late, with
+    /// whatever ends a `wait` next, while a receive is in flight: whoever cannot leave it at that lets no `wait` block.
     fn submit(&mut self, token: Token, op: Op);
 
     /// Whether the kernel holds nothing, neither bytes nor a FIN, for the receive in flight on `token`: a true look,

@@ -101,6 +101,7 @@ pub fn run(proactor: &mut impl Proactor, listeners: usize, settings: &Settings) 
         waiting: VecDeque::new(),
         unsettled: Vec::new(),
         takes: Vec::new(),
+        hurried: false,
         ending: None,
         now,
         swept: now,
@@ -137,6 +138,8 @@ struct Worker<'a, P> {
     unsettled: Vec<Token>,
     /// Connections whose last take waits for the receive in flight.
     takes: Vec<Token>,
+    /// A send was started whose end something waits for: the next wait does not block.
+    hurried: bool,
     ending: Option<Ending>,
     now: Instant,
     swept: Instant,
@@ -161,7 +164,8 @@ impl<P: Proactor> Worker<'_, P> {
             if self.is_over() {
                 return Ok(());
             }
-            let timeout = self.timeout(moved);
+            let hurried = std::mem::take(&mut self.hurried);
+            let timeout = if hurried { Some(Duration::ZERO) } else { self.timeout(moved) };
             self.proactor.wait(timeout, &mut completions)?;
             self.now = self.proactor.now();
             moved = !completions.is_empty();
@@ -228,9 +232,11 @@ impl<P: Proactor> Worker<'_, P> {
             slot.unsettled = false;
             loop {
                 while let Some(op) = slot.conn.next_op() {
-                    if op == Op::Fin {
-                        slot.touched = self.now;
-                        slot.fin_at = self.now;
+                    match op {
+                        Op::Fin => (slot.touched, slot.fin_at) = (self.now, self.now),
+                        // Our FIN waits for it, and engines may tell of a send only when something else happens.
+                        Op::Send { .. } => self.hurried |= slot.conn.is_ending(),
+                        Op::Recv { .. } | Op::Discard | Op::Cancel | Op::Close | Op::Reset => {}
                     }
                     self.proactor.submit(token, op);
                 }

@@ -49,8 +49,9 @@ impl Bytes {
         u32::try_from(line.as_ref().len()).expect("a line")
     }
 
-    /// A send of the first bytes, at most `len`. They must neither move nor be consumed until it has ended.
-    pub(super) fn send_entry(&mut self, pool: &Pool, fd: Fd, len: u32, flags: i32) -> squeue::Entry {
+    /// A send of the first bytes, at most `len`, and how many they are. They must neither move nor be consumed until it has
+    /// ended.
+    pub(super) fn send_entry(&mut self, pool: &Pool, fd: Fd, len: u32, flags: i32) -> (squeue::Entry, u32) {
         let own = &self.own[self.own_sent..];
         let own = (!own.is_empty()).then_some((own.as_ptr(), own.len()));
         let last =
@@ -65,7 +66,7 @@ impl Bytes {
         let (start, first) = pieces.next().expect("a send with something to send");
         let Some(second) = pieces.next() else {
             let first = u32::try_from(first).expect("no more than was asked for");
-            return opcode::Send::new(fd, start, first).flags(flags).build();
+            return (opcode::Send::new(fd, start, first).flags(flags).build(), first);
         };
         let vector = |(start, len): (*const u8, usize)| libc::iovec {
             iov_base: start.cast_mut().cast(),
@@ -76,7 +77,9 @@ impl Bytes {
         let count = all.zip(&mut message.pieces).map(|(piece, place)| *place = vector(piece)).count();
         message.header.msg_iov = message.pieces.as_mut_ptr();
         message.header.msg_iovlen = count as _;
-        opcode::SendMsg::new(fd, &raw const message.header).flags(flags as u32).build()
+        let all: usize = message.pieces[..count].iter().map(|piece| piece.iov_len).sum();
+        let all = u32::try_from(all).expect("no more than was asked for");
+        (opcode::SendMsg::new(fd, &raw const message.header).flags(flags as u32).build(), all)
     }
 
     /// Forgets the first `len` bytes: they were sent.

@@ -1,38 +1,55 @@
-//! The ring itself: set-up with falling demands, submission that never loses an entry, one place that enters the kernel.
+//! The ring itself: set-up with falling demands, submission that never loses an entry, one place that enters the kernel,
+//! one timer that outlives many waits.
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, cqueue, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::Sizes;
 
 /// A kernel that goes on refusing to enter is asked this often: at once it would be asked by a whole processor.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 
+/// A wait that may take longer than this is bounded by the timer. A timeout that is handed to an enter is a timer of the
+/// kernel's that is set and cleared with each sleep: 0.7 us of some 7 that a wake takes here.
+const TIMER_MIN: Duration = Duration::from_millis(10);
+
 pub(super) struct Ring {
     ring: IoUring,
+    /// A send can keep silent where it did all that it should: one that did less speaks up, and all are over when the
+    /// enter that submits them returns (seen with deferred task work, Linux 6.1).
+    silence: bool,
+    timer: Timer,
     /// The last enter was refused, for a lack of memory or until completions are reaped.
     refused: bool,
     /// Entries that found the submission queue full, in order.
     held: VecDeque<squeue::Entry>,
+    /// Entries that were ever queued.
+    pushed: u64,
 }
 
 impl Ring {
-    /// Sets up a ring, on the thread that will use it.
+    /// Sets up a ring, on the thread that will use it. Completions with the user data `timer` go to [`Ring::rang`].
     ///
     /// # Errors
     /// As io_uring_setup(2).
-    pub(super) fn new(sizes: Sizes) -> io::Result<Self> {
+    pub(super) fn new(sizes: Sizes, timer: u64) -> io::Result<Self> {
         let mut failure = io::Error::from_raw_os_error(libc::EINVAL);
-        for demand in DEMANDS {
+        for (index, demand) in DEMANDS.into_iter().enumerate() {
             let mut builder = IoUring::builder();
             builder.setup_cqsize(sizes.completions).setup_clamp();
             demand(&mut builder);
             match builder.build(sizes.submissions) {
-                Ok(ring) => return Ok(Self { ring, refused: false, held: VecDeque::new() }),
+                Ok(ring) => {
+                    let timer = Timer { user_data: timer, due: None, after: Box::default() };
+                    let silence = index <= DEFERRED && ring.params().is_feature_skip_cqe_on_success();
+                    let held = VecDeque::new();
+                    return Ok(Self { ring, silence, timer, refused: false, held, pushed: 0 });
+                }
                 // Only a flag that this kernel does not know is worth a try with fewer.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
                 Err(error) => return Err(error),
@@ -59,6 +76,7 @@ impl Ring {
     /// Whatever memory `entry` names stays valid until its completion was reaped (for a msghdr and its vectors:
     /// until the next `enter` returned).
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
+        self.pushed += 1;
         if self.held.is_empty() {
             // SAFETY: the caller's promise is the one that `push` asks for.
             let pushed = unsafe { self.ring.submission().push(&entry) };
@@ -92,11 +110,18 @@ impl Ring {
         self.ring.submit().is_ok() && !self.ring.submission().is_full()
     }
 
-    /// Submits, and waits for a completion unless one is there: `None` for ever, zero not at all.
+    /// Whether a send can be told to keep silent.
+    pub(super) fn knows_silence(&self) -> bool {
+        self.silence
+    }
+
+    /// Submits, and waits for a completion unless one is there: `None` for ever, zero not at all. `now` is the time from
+    /// which `timeout` counts. It may return early, without any.
     ///
     /// # Errors
     /// As io_uring_enter(2), except for what only asks to be tried again.
-    pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn enter(&mut self, timeout: Option<Duration>, now: Instant) -> io::Result<()> {
+        let timeout = timeout.filter(|&timeout| !self.is_timed(timeout, now));
         self.flush();
         let result = match timeout {
             Some(Duration::ZERO) => self.ring.submit(),
@@ -122,10 +147,44 @@ impl Ring {
         }
     }
 
+    /// Whether the timer ends a wait of that length in time; one that may be long sets it, unless it is set for later.
+    fn is_timed(&mut self, timeout: Duration, now: Instant) -> bool {
+        if timeout < TIMER_MIN {
+            return false;
+        }
+        let until = now + timeout;
+        if let Some(due) = self.timer.due {
+            return due <= until;
+        }
+        self.timer.due = Some(until);
+        *self.timer.after = types::Timespec::from(timeout);
+        let entry = opcode::Timeout::new(&raw const *self.timer.after).build();
+        // SAFETY: it lives as long as the ring, and is not written while the timer is set.
+        unsafe { self.push(entry.user_data(self.timer.user_data)) };
+        true
+    }
+
+    /// The timer has rung.
+    pub(super) fn rang(&mut self) {
+        assert!(self.timer.due.take().is_some(), "a timer rang that was not set");
+    }
+
     /// Whether the kernel has completions that only another enter brings out.
     pub(super) fn has_more(&mut self) -> bool {
         let queue = self.ring.submission();
         queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// The number that the next entry has, in the order in which they are submitted.
+    pub(super) fn next_number(&self) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.pushed)
+    }
+
+    /// How many of them were submitted, if whatever they had to say at once lies in the queue to be reaped. Behind an
+    /// overflow it may not.
+    pub(super) fn submitted(&mut self) -> Option<u64> {
+        let queue = self.ring.submission();
+        (!queue.cq_overflow()).then(|| self.pushed - (self.held.len() + queue.len()) as u64)
     }
 
     /// Whether entries wait to be submitted.
@@ -144,6 +203,14 @@ impl Ring {
     }
 }
 
+/// One timeout in the ring, which the waits until it rings have in common.
+struct Timer {
+    user_data: u64,
+    /// When it rings, if it is set.
+    due: Option<Instant>,
+    after: Box<types::Timespec>,
+}
+
 /// From what is best to what every kernel with io_uring takes (SUBMIT_ALL is 5.18, COOP_TASKRUN 5.19, SINGLE_ISSUER
 /// 6.0, DEFER_TASKRUN 6.1, NO_SQARRAY 6.6). Deferred task work alone is worth half of the throughput at thousands
 /// of connections.
@@ -160,3 +227,5 @@ const DEMANDS: [fn(&mut io_uring::Builder); 4] = [
     },
     |_| {},
 ];
+/// The last of them with deferred task work.
+const DEFERRED: usize = 1;

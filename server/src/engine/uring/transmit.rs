@@ -1,6 +1,12 @@
 //! Sending on the ring: one send at a time, never waiting inside the kernel with bytes that others may need.
+//!
+//! A send is over when the enter that submits it returns, so one that has sent everything need not say so, and the same
+//! enter can go on to wait: one for each turn instead of two. With MSG_WAITALL one that has sent a part says how much
+//! (beside MSG_DONTWAIT nothing is waited for).
 
-use io_uring::opcode;
+use std::num::NonZeroU64;
+
+use io_uring::{opcode, squeue};
 
 use super::{Kind, Send, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
@@ -11,16 +17,53 @@ impl Uring {
         let user_data = self.tag(token, Kind::Send);
         let slot = &mut self.slots[token.index()];
         slot.send = Send::InKernel;
-        let (fd, flags) = (slot.descriptor.fd(), slot.descriptor.flags());
-        let entry =
-            slot.bytes.send_entry(&self.pool, fd, slot.send_len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        let (fd, mut flags) = (slot.descriptor.fd(), slot.descriptor.flags());
+        let mut how = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let may_be_silent = self.ring.knows_silence() && self.starved.is_empty() && !slot.speaking;
+        if may_be_silent {
+            how |= libc::MSG_WAITALL;
+        }
+        let (entry, len) = slot.bytes.send_entry(&self.pool, fd, slot.send_len, how);
+        // Behind one that does not take everything another one waits.
+        let is_silent = may_be_silent && len == slot.send_len;
+        slot.silent = is_silent.then(|| self.ring.next_number());
+        if let Some(number) = slot.silent {
+            flags |= squeue::Flags::SKIP_SUCCESS;
+            self.silent.push_back((token, number));
+        }
         // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
         unsafe { self.ring.push(entry.user_data(user_data).flags(flags)) };
     }
 
+    /// Whether it must be told as soon as a silent send is over: where no receive is asked for nothing else would make its
+    /// connection go on, and receives that found no buffer may wait for just those bytes. (Where our FIN waits for a send
+    /// the loop lets no wait block, but it has asked for those of earlier turns before it knew.)
+    pub(super) fn awaits_silence(&self) -> bool {
+        let is_awaited = |(token, _): &(Token, NonZeroU64)| !self.slots[token.index()].inlet.is_asked();
+        let any = !self.silent.is_empty();
+        any && (self.silent_before || !self.starved.is_empty() || self.silent.iter().any(is_awaited))
+    }
+
+    /// Tells of the silent sends that were submitted, so many entries in all, and have said nothing until now, when every
+    /// completion from then was reaped: they have sent everything.
+    pub(super) fn end_silence(&mut self, submitted: Option<u64>) {
+        let Some(submitted) = submitted else { return };
+        while let Some((token, number)) = self.silent.pop_front_if(|(_, number)| number.get() <= submitted) {
+            let slot = self.slot(token);
+            // It may have spoken up after all, and another send may have followed it.
+            if slot.silent == Some(number) {
+                let all = slot.send_len.cast_signed();
+                self.sent(token, all);
+            }
+        }
+    }
+
     pub(super) fn sent(&mut self, token: Token, result: i32) {
         assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
-        self.slot(token).send = Send::None;
+        let slot = self.slot(token);
+        slot.send = Send::None;
+        // A silent one that has a completion met a peer that reads slowly.
+        slot.speaking |= slot.silent.take().is_some() && result != slot.send_len.cast_signed();
         match result {
             1.. => {
                 let sent = result.unsigned_abs();

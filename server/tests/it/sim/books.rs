@@ -38,6 +38,8 @@ pub(super) struct Books {
     pub(super) placed: bool,
     recv: Option<Op>,
     send: u32,
+    /// It was asked for in this turn, and our FIN waits for it.
+    send_awaited: bool,
     fin: Fin,
     peer_fin: bool,
     owed: u32,
@@ -66,6 +68,7 @@ impl Books {
             placed: false,
             recv: None,
             send: 0,
+            send_awaited: false,
             fin: Fin::Unasked,
             peer_fin: false,
             owed: 0,
@@ -312,6 +315,7 @@ impl Books {
                 assert!(self.is_open(), "a send after the end");
                 assert!(len == self.owed, "a send of {len} where {} are owed", self.owed);
                 self.send = len;
+                self.send_awaited = self.phase == Phase::Flushing;
             }
             Op::Fin => self.ask_fin(now, coverage),
             Op::Cancel => {
@@ -404,7 +408,9 @@ impl Books {
         assert!(self.quiet < 2, "an end that we began, with nothing left to take, and no FIN");
         // The look that is due now waits for nothing.
         let look = (self.quiet > 0).then_some(now);
-        [idle.filter(|&latest| latest > now), expiry, look].into_iter().flatten().min()
+        // An engine may tell of its end only when something else happens.
+        let send = std::mem::take(&mut self.send_awaited).then_some(now);
+        [idle.filter(|&latest| latest > now), expiry, look, send].into_iter().flatten().min()
     }
 
     /// What has to be in flight, so that nothing hangs.
