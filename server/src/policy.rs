@@ -70,7 +70,8 @@ impl Deadlines {
         }
     }
 
-    /// How often deadlines are looked at, which is also how late one may be noticed.
+    /// How often deadlines are looked at, which is also how late one may be noticed; that of an idle connection twice as
+    /// late, where the loop slept behind its last send.
     #[must_use]
     pub fn sweep_every(&self) -> Duration {
         let shortest = self.idle.unwrap_or(SWEEP_MAX).min(self.stall).min(self.linger);

@@ -123,6 +123,8 @@ impl Ring {
     pub(super) fn enter(&mut self, timeout: Option<Duration>, now: Instant) -> io::Result<()> {
         let timeout = timeout.filter(|&timeout| !self.is_timed(timeout, now));
         self.flush();
+        // What the kernel refused, perhaps the timer itself, is not slept on.
+        let timeout = if self.held.is_empty() { timeout } else { Some(Duration::ZERO) };
         let result = match timeout {
             Some(Duration::ZERO) => self.ring.submit(),
             None => self.ring.submit_and_wait(1),
@@ -157,7 +159,8 @@ impl Ring {
             return due <= until;
         }
         self.timer.due = Some(until);
-        *self.timer.after = types::Timespec::from(timeout);
+        // From this moment, and not from `now`: the waits until it rings would all be late by a long turn before the first.
+        *self.timer.after = types::Timespec::from(until.saturating_duration_since(super::clock()));
         let entry = opcode::Timeout::new(&raw const *self.timer.after).build();
         // SAFETY: it lives as long as the ring, and is not written while the timer is set.
         unsafe { self.push(entry.user_data(self.timer.user_data)) };
