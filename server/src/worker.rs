@@ -110,7 +110,8 @@ pub fn run(proactor: &mut impl Proactor, listeners: usize, settings: &Settings) 
     worker.run()
 }
 
-/// A connection, as the loop sees it.
+/// A connection, as the loop sees it: one line of the cache.
+#[repr(align(64))]
 struct Slot {
     conn: Conn,
     /// When the peer last moved things on: see [`Deadlines::due`].
@@ -123,6 +124,8 @@ struct Slot {
     /// It stands in `takes`.
     taking: bool,
 }
+
+const _: () = assert!(size_of::<Option<Slot>>() == 64);
 
 struct Worker<'a, P> {
     proactor: &'a mut P,
