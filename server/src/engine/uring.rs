@@ -3,8 +3,8 @@
 //! Accepting is one multishot operation. A receive takes a provided buffer only when there is something to put in
 //! it, and the bytes are sent from where they lie. A send never waits inside the kernel: when the socket is full the
 //! engine polls for room instead, so that while a slow reader is waited for, its bytes can move out of the shared
-//! buffers into memory of its own. `shutdown` is a plain system call: IORING_OP_SHUTDOWN always takes the detour
-//! through a kernel thread.
+//! buffers into memory of its own. What never waits is a plain system call: a send, a close, and `shutdown`, which in
+//! the ring always takes the detour through a kernel thread.
 
 mod accept;
 mod bytes;
@@ -18,8 +18,8 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::mem::offset_of;
 use std::net::Shutdown;
-use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -120,10 +120,8 @@ struct Uring {
     multishot: bool,
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,
-    /// Connections with a silent send, which is over with the enter that submits it, each with the number of its entry.
-    silent: VecDeque<(Token, NonZeroU64)>,
-    /// Some of them were started in the last `wait`, or could not be submitted in it.
-    silent_before: bool,
+    /// Sends that are over, each with what it has sent, of which the next `wait` tells.
+    sent: Vec<(Token, u32)>,
     teller: Teller,
     answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
@@ -136,27 +134,32 @@ struct Uring {
 
 /// One place for a connection. What names it to the kernel carries the generation, so that a completion which came
 /// too late would be seen, and is asserted never to come.
+///
+/// Each message finds it out of the first caches, so all that every message needs lies in one line of them (64 bytes).
 #[derive(Default)]
+#[repr(C, align(64))]
 struct Slot {
-    generation: u32,
-    descriptor: Descriptor,
     bytes: Bytes,
     /// What the ledger knows of it, unless it is an echo.
     account: Option<Box<Account>>,
     inlet: Inlet,
+    descriptor: Descriptor,
+    generation: u32,
     send: Send,
-    /// Bytes asked to be sent.
-    send_len: u32,
-    /// The number of the entry of the send in the kernel, if it has a completion only where it does not send all of them.
-    silent: Option<NonZeroU64>,
-    /// A send found no room for everything: from then on each says how it ended.
-    speaking: bool,
-    /// Cancels that were submitted and whose own completions are still to come.
-    cancels: u8,
     /// The loop has cancelled what was in flight.
     aborting: bool,
+    /// Our FIN was asked for: nothing received from here on will be sent.
+    discarding: bool,
     /// The close was asked for, and waits until nothing of this connection is left in the ring.
     close_held: bool,
+
+    // The second line.
+    /// Bytes asked to be sent, while the send is in the kernel or waits for room.
+    send_len: u32,
+    /// It stands in `pinning`.
+    pinning: bool,
+    /// Cancels that were submitted and whose own completions are still to come.
+    cancels: u8,
     /// Looks and options of a direct descriptor that were submitted, for which the close waits too.
     looks: u8,
     look: Look,
@@ -164,11 +167,9 @@ struct Slot {
     asks_for_peer: bool,
     /// The peer's FIN was handed over.
     peer_fin: bool,
-    /// Our FIN was asked for: nothing received from here on will be sent.
-    discarding: bool,
-    /// It stands in `pinning`.
-    pinning: bool,
 }
+
+const _: () = assert!(offset_of!(Slot, send_len) == 64 && size_of::<Slot>() == 128);
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Send {
@@ -178,6 +179,8 @@ enum Send {
     InKernel,
     /// Waiting for room in the socket; the kernel looks at no bytes.
     Polling,
+    /// Over, which the loop is still to be told.
+    Over,
 }
 
 /// What an entry in the ring is for.
@@ -242,8 +245,7 @@ impl Uring {
             eager: Vec::new(),
             multishot: true,
             pinning: Vec::new(),
-            silent: VecDeque::new(),
-            silent_before: false,
+            sent: Vec::new(),
             teller,
             answers: Vec::new(),
             done: Vec::new(),
@@ -432,10 +434,7 @@ impl Proactor for Uring {
         match op {
             Op::Recv { max } => self.recv(token, max),
             Op::Discard => self.recv(token, DISCARD_MAX),
-            Op::Send { len } => {
-                self.slot(token).send_len = len;
-                self.send(token);
-            }
+            Op::Send { len } => self.send(token, len),
             Op::Fin => self.fin(token),
             Op::Cancel => self.cancel(token),
             Op::Close => self.close(token),
@@ -472,8 +471,7 @@ impl Proactor for Uring {
         let busy = hungry
             || !self.done.is_empty()
             || self.teller.has_answers()
-            || !self.ring.is_empty()
-            || self.awaits_silence()
+            || self.has_urgent_sends()
             || self.doors.iter().any(Door::is_closing);
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         if !busy || self.ring.has_submissions() {
@@ -481,28 +479,24 @@ impl Proactor for Uring {
         }
         self.now = clock();
         for enters in 0.. {
-            let submitted = self.ring.submitted();
             let mut reaped = std::mem::take(&mut self.reaped);
             self.ring.reap(&mut reaped);
             for entry in reaped.drain(..) {
                 self.complete(&entry);
             }
             self.reaped = reaped;
-            self.end_silence(submitted);
-            // Behind an overflow no silent send would ever be over, nor its buffers free again, were it left standing.
-            let is_enough = enters >= ENTERS_MAX && (self.silent.is_empty() || submitted.is_some());
-            if is_enough || !self.ring.has_more() {
+            if enters >= ENTERS_MAX || !self.ring.has_more() {
                 break;
             }
             self.ring.enter(Some(Duration::ZERO), self.now)?;
         }
+        self.tell_sent();
         self.close_doors();
         self.hand_over_fins();
         if self.pool.is_low() {
             self.move_out();
         }
         self.feed_starved();
-        self.silent_before = !self.silent.is_empty();
         // The caller's list is as a rule empty: then the two change places, and nothing is copied.
         if completions.is_empty() {
             std::mem::swap(completions, &mut self.done);

@@ -35,6 +35,15 @@ pub(super) enum Look {
     Wet,
 }
 
+impl Look {
+    /// A receive has ended: what was dry may have bytes.
+    pub(super) fn forget(&mut self) {
+        if *self == Self::Dry {
+            *self = Self::None;
+        }
+    }
+}
+
 impl Uring {
     /// Closes a direct descriptor's place in the table, and the socket with it.
     pub(super) fn close_direct(&mut self, place: u32) {

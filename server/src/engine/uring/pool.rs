@@ -202,13 +202,13 @@ impl Pool {
         queue.tail = place;
     }
 
-    /// The spans of a queue as address and length, oldest first.
-    pub(super) fn pieces(&self, queue: Queue) -> impl Iterator<Item = (*const u8, usize)> {
+    /// The bytes of a queue, span by span, oldest first.
+    pub(super) fn pieces(&self, queue: Queue) -> impl Iterator<Item = &[u8]> {
         let mut at = queue.head;
         std::iter::from_fn(move || {
             let span = self.spans.get(at as usize)?;
             at = span.next;
-            Some((self.slice(span).as_ptr(), span.len as usize))
+            Some(self.slice(span))
         })
     }
 

@@ -5,12 +5,13 @@
 //! for. The first time that bytes are still here when the kernel is entered again (the window is full), it is
 //! cancelled, and this connection has single receives from then on: they take just what is asked for.
 
+use std::num::NonZeroU32;
+
 use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
 use super::descriptor::Descriptor;
-use super::direct::Look;
 use super::pool::{GROUP, POOL_BYTES};
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
@@ -33,7 +34,7 @@ const REARM_PER_BUFFER: usize = 64;
 #[derive(Default)]
 pub(super) struct Inlet {
     /// What the loop asked for and waits for.
-    asked: Option<u32>,
+    asked: Option<NonZeroU32>,
     /// A receive is in the kernel.
     armed: bool,
     /// It is a multishot one.
@@ -48,10 +49,19 @@ pub(super) struct Inlet {
     early: u32,
     /// Bytes that are owed for them.
     early_owed: u32,
-    /// How receiving ended, to be told after the early bytes: 0 for the peer's FIN, or a negative errno.
-    end: Option<i32>,
+    /// How receiving ended, to be told after the early bytes.
+    end: Option<End>,
     /// It stands in `eager`.
     listed: bool,
+}
+
+/// How receiving ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// With the peer's FIN.
+    Fin,
+    /// With an error, by its number.
+    Error(u16),
 }
 
 impl Inlet {
@@ -77,7 +87,7 @@ impl Inlet {
 
 impl Uring {
     pub(super) fn recv(&mut self, token: Token, max: u32) {
-        self.slot(token).inlet.asked = Some(max);
+        self.slot(token).inlet.asked = NonZeroU32::new(max);
         self.deliver(token);
     }
 
@@ -85,7 +95,7 @@ impl Uring {
     pub(super) fn deliver(&mut self, token: Token) {
         let aborting = self.slot(token).aborting;
         let inlet = &mut self.slot(token).inlet;
-        let Some(max) = inlet.asked else { return };
+        let Some(max) = inlet.asked.map(NonZeroU32::get) else { return };
         if inlet.early > 0 {
             let taken = inlet.early.min(max);
             inlet.early -= taken;
@@ -97,14 +107,14 @@ impl Uring {
         } else if let Some(end) = inlet.end.take() {
             match end {
                 // A FIN that the cancel has missed: nobody waits for what the ledger would say.
-                0 if aborting => {
+                End::Fin if aborting => {
                     inlet.asked = None;
                     self.event(token, Event::PeerFin { owed: 0 });
                 }
-                0 => self.peer_fin(token),
-                _ => {
+                End::Fin => self.peer_fin(token),
+                End::Error(errno) => {
                     inlet.asked = None;
-                    self.fail(token, OpKind::Recv, fault(-end));
+                    self.fail(token, OpKind::Recv, fault(errno.into()));
                 }
             }
         } else if self.is_awaiting(token) && !aborting {
@@ -160,7 +170,7 @@ impl Uring {
     /// Whether the peer's FIN was received and is withheld.
     pub(super) fn is_awaiting(&self, token: Token) -> bool {
         let slot = &self.slots[token.index()];
-        slot.asks_for_peer || slot.account.as_ref().is_some_and(|account| account.is_awaiting())
+        slot.account.as_ref().is_some_and(|account| slot.asks_for_peer || account.is_awaiting())
     }
 
     /// Hands over the FINs that the ledger has answered.
@@ -205,8 +215,8 @@ impl Uring {
 
     pub(super) fn received(&mut self, token: Token, result: i32, flags: u32) {
         let slot = self.slot(token);
-        if slot.look == Look::Dry {
-            slot.look = Look::None;
+        if let Descriptor::Direct(_) = slot.descriptor {
+            slot.look.forget();
         }
         let inlet = &mut slot.inlet;
         assert!(inlet.armed, "a receive ended that was not in the kernel");
@@ -229,7 +239,7 @@ impl Uring {
                     inlet.early
                 );
             }
-            0 => inlet.end = Some(0),
+            0 => inlet.end = Some(End::Fin),
             _ => match -result {
                 // Not an error of the connection: it waits its turn. A discard needs no buffer.
                 libc::ENOBUFS => {
@@ -240,7 +250,7 @@ impl Uring {
                 libc::ECANCELED if paused || aborting => {}
                 // Linux 5.19 has no multishot receive: single ones, for everyone.
                 libc::EINVAL if inlet.multi => self.multishot = false,
-                _ => inlet.end = Some(result),
+                errno => inlet.end = Some(End::Error(u16::try_from(errno).expect("an errno"))),
             },
         }
         if self.slot(token).inlet.starved {

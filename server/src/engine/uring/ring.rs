@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::num::NonZeroU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,16 +19,11 @@ const TIMER_MIN: Duration = Duration::from_millis(10);
 
 pub(super) struct Ring {
     ring: IoUring,
-    /// A send can keep silent where it did all that it should: one that did less speaks up, and all are over when the
-    /// enter that submits them returns (seen with deferred task work, Linux 6.1).
-    silence: bool,
     timer: Timer,
     /// The last enter was refused, for a lack of memory or until completions are reaped.
     refused: bool,
     /// Entries that found the submission queue full, in order.
     held: VecDeque<squeue::Entry>,
-    /// Entries that were ever queued.
-    pushed: u64,
 }
 
 impl Ring {
@@ -39,16 +33,14 @@ impl Ring {
     /// As io_uring_setup(2).
     pub(super) fn new(sizes: Sizes, timer: u64) -> io::Result<Self> {
         let mut failure = io::Error::from_raw_os_error(libc::EINVAL);
-        for (index, demand) in DEMANDS.into_iter().enumerate() {
+        for demand in DEMANDS {
             let mut builder = IoUring::builder();
             builder.setup_cqsize(sizes.completions).setup_clamp();
             demand(&mut builder);
             match builder.build(sizes.submissions) {
                 Ok(ring) => {
                     let timer = Timer { user_data: timer, due: None, after: Box::default() };
-                    let silence = index <= DEFERRED && ring.params().is_feature_skip_cqe_on_success();
-                    let held = VecDeque::new();
-                    return Ok(Self { ring, silence, timer, refused: false, held, pushed: 0 });
+                    return Ok(Self { ring, timer, refused: false, held: VecDeque::new() });
                 }
                 // Only a flag that this kernel does not know is worth a try with fewer.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
@@ -76,7 +68,6 @@ impl Ring {
     /// Whatever memory `entry` names stays valid until its completion was reaped (for a msghdr and its vectors:
     /// until the next `enter` returned).
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
-        self.pushed += 1;
         if self.held.is_empty() {
             // SAFETY: the caller's promise is the one that `push` asks for.
             let pushed = unsafe { self.ring.submission().push(&entry) };
@@ -108,11 +99,6 @@ impl Ring {
     fn make_room(&mut self) -> bool {
         // EBUSY and EAGAIN: completions have to be reaped first, which the next turn does. EINTR: likewise.
         self.ring.submit().is_ok() && !self.ring.submission().is_full()
-    }
-
-    /// Whether a send can be told to keep silent.
-    pub(super) fn knows_silence(&self) -> bool {
-        self.silence
     }
 
     /// Submits, and waits for a completion unless one is there: `None` for ever, zero not at all. `now` is the time from
@@ -178,18 +164,6 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
-    /// The number that the next entry has, in the order in which they are submitted.
-    pub(super) fn next_number(&self) -> NonZeroU64 {
-        NonZeroU64::MIN.saturating_add(self.pushed)
-    }
-
-    /// How many of them were submitted, if whatever they had to say at once lies in the queue to be reaped. Behind an
-    /// overflow it may not.
-    pub(super) fn submitted(&mut self) -> Option<u64> {
-        let queue = self.ring.submission();
-        (!queue.cq_overflow()).then(|| self.pushed - (self.held.len() + queue.len()) as u64)
-    }
-
     /// Whether entries wait to be submitted.
     pub(super) fn has_submissions(&mut self) -> bool {
         !self.held.is_empty() || !self.ring.submission().is_empty()
@@ -230,5 +204,3 @@ const DEMANDS: [fn(&mut io_uring::Builder); 4] = [
     },
     |_| {},
 ];
-/// The last of them with deferred task work.
-const DEFERRED: usize = 1;

@@ -1,89 +1,101 @@
-//! Sending on the ring: one send at a time, never waiting inside the kernel with bytes that others may need.
+//! Sending: one send at a time, never waiting inside the kernel with bytes that others may need.
 //!
-//! A send is over when the enter that submits it returns, so one that has sent everything need not say so, and the same
-//! enter can go on to wait: one for each turn instead of two. With MSG_WAITALL one that has sent a part says how much
-//! (beside MSG_DONTWAIT nothing is waited for).
+//! A send is a plain system call, over when it returns. The loop is told of it by the next `wait`, which nevertheless goes
+//! on to block where nobody minds: one enter for each turn. Only the ring can name a direct descriptor, so there it is an
+//! entry.
 
-use std::num::NonZeroU64;
+use std::io;
 
-use io_uring::{opcode, squeue};
+use io_uring::opcode;
+use socket2::SockRef;
 
+use super::descriptor::Descriptor;
 use super::{Kind, Send, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
-use crate::proactor::Token;
+use crate::proactor::{Completion, Token};
 
 impl Uring {
-    pub(super) fn send(&mut self, token: Token) {
-        let user_data = self.tag(token, Kind::Send);
+    pub(super) fn send(&mut self, token: Token, len: u32) {
         let slot = &mut self.slots[token.index()];
-        slot.send = Send::InKernel;
-        let (fd, mut flags) = (slot.descriptor.fd(), slot.descriptor.flags());
-        let mut how = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let may_be_silent = self.ring.knows_silence() && self.starved.is_empty() && !slot.speaking;
-        if may_be_silent {
-            how |= libc::MSG_WAITALL;
-        }
-        let (entry, len) = slot.bytes.send_entry(&self.pool, fd, slot.send_len, how);
-        // Behind one that does not take everything another one waits.
-        let is_silent = may_be_silent && len == slot.send_len;
-        slot.silent = is_silent.then(|| self.ring.next_number());
-        if let Some(number) = slot.silent {
-            flags |= squeue::Flags::SKIP_SUCCESS;
-            self.silent.push_back((token, number));
-        }
-        // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
-        unsafe { self.ring.push(entry.user_data(user_data).flags(flags)) };
-    }
-
-    /// Whether it must be told as soon as a silent send is over: where no receive is asked for nothing else would make its
-    /// connection go on, and receives that found no buffer may wait for just those bytes. (Where our FIN waits for a send
-    /// the loop lets no wait block, but it has asked for those of earlier turns before it knew.)
-    pub(super) fn awaits_silence(&self) -> bool {
-        let is_awaited = |(token, _): &(Token, NonZeroU64)| !self.slots[token.index()].inlet.is_asked();
-        let any = !self.silent.is_empty();
-        any && (self.silent_before || !self.starved.is_empty() || self.silent.iter().any(is_awaited))
-    }
-
-    /// Tells of the silent sends that were submitted, so many entries in all, and have said nothing until now, when every
-    /// completion from then was reaped: they have sent everything.
-    pub(super) fn end_silence(&mut self, submitted: Option<u64>) {
-        let Some(submitted) = submitted else { return };
-        while let Some((token, number)) = self.silent.pop_front_if(|(_, number)| number.get() <= submitted) {
-            let slot = self.slot(token);
-            // It may have spoken up after all, and another send may have followed it.
-            if slot.silent == Some(number) {
-                let all = slot.send_len.cast_signed();
-                self.sent(token, all);
+        let Descriptor::Normal(fd) = &slot.descriptor else {
+            return self.send_direct(token, len);
+        };
+        slot.send = Send::None;
+        let result = loop {
+            match slot.bytes.send(&self.pool, SockRef::from(fd), len) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
             }
+        };
+        match result {
+            Ok(sent) => {
+                let sent = u32::try_from(sent).expect("no more than was asked for");
+                slot.bytes.consume(&mut self.pool, sent);
+                if sent == len {
+                    slot.send = Send::Over;
+                    self.sent.push((token, sent));
+                } else {
+                    // The rest is sent when the loop was told.
+                    self.event(token, Event::Sent(sent));
+                }
+            }
+            Err(error) => self.send_failed(token, error.raw_os_error().unwrap_or(libc::EIO), len),
         }
     }
 
+    fn send_direct(&mut self, token: Token, len: u32) {
+        let slot = &mut self.slots[token.index()];
+        (slot.send, slot.send_len) = (Send::InKernel, len);
+        let entry = slot.bytes.send_entry(&self.pool, slot.descriptor.fd(), len);
+        self.push(token, Kind::Send, entry);
+    }
+
+    /// The send of a direct descriptor has ended.
     pub(super) fn sent(&mut self, token: Token, result: i32) {
         assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
-        let slot = self.slot(token);
+        let slot = &mut self.slots[token.index()];
         slot.send = Send::None;
-        // A silent one that has a completion met a peer that reads slowly.
-        slot.speaking |= slot.silent.take().is_some() && result != slot.send_len.cast_signed();
+        let len = slot.send_len;
         match result {
             1.. => {
                 let sent = result.unsigned_abs();
-                self.slots[token.index()].bytes.consume(&mut self.pool, sent);
+                slot.bytes.consume(&mut self.pool, sent);
                 self.event(token, Event::Sent(sent));
             }
-            _ => match -result {
-                libc::EAGAIN => self.poll_room(token),
-                libc::EINTR => self.send(token),
-                errno => self.fail(token, OpKind::Send, fault(errno)),
-            },
+            _ if result == -libc::EINTR => self.send(token, len),
+            _ => self.send_failed(token, -result, len),
         }
     }
 
-    fn poll_room(&mut self, token: Token) {
+    fn send_failed(&mut self, token: Token, errno: i32, len: u32) {
+        match errno {
+            libc::EAGAIN => self.poll_room(token, len),
+            errno => self.fail(token, OpKind::Send, fault(errno)),
+        }
+    }
+
+    /// Whether some connection would not go on unless it is told at once that its send is over: none that waits for a
+    /// receive. (Where our FIN waits for a send the loop lets no wait block.)
+    pub(super) fn has_urgent_sends(&self) -> bool {
+        self.sent.iter().any(|(token, _)| !self.slots[token.index()].inlet.is_asked())
+    }
+
+    /// Tells of the sends that are over.
+    pub(super) fn tell_sent(&mut self) {
+        for (token, sent) in self.sent.drain(..) {
+            let slot = &mut self.slots[token.index()];
+            assert!(slot.send == Send::Over, "a send was over that was not begun");
+            slot.send = Send::None;
+            self.done.push(Completion::Event(token, Event::Sent(sent)));
+        }
+    }
+
+    fn poll_room(&mut self, token: Token, len: u32) {
         if self.slot(token).aborting {
             return self.send_cancelled(token);
         }
         let slot = self.slot(token);
-        slot.send = Send::Polling;
+        (slot.send, slot.send_len) = (Send::Polling, len);
         let fd = slot.descriptor.fd();
         self.push(token, Kind::Poll, opcode::PollAdd::new(fd, libc::POLLOUT as u32).build());
         self.note_pinning(token);
@@ -91,12 +103,13 @@ impl Uring {
 
     pub(super) fn polled(&mut self, token: Token, result: i32) {
         assert!(self.slot(token).send == Send::Polling, "a poll ended that was not in the kernel");
+        let len = self.slot(token).send_len;
         match -result {
             libc::ECANCELED => self.send_cancelled(token),
             // The cancel came when the poll had just ended, and found nothing.
             _ if self.slot(token).aborting => self.send_cancelled(token),
             // Ready, or an error: the send tells.
-            _ => self.send(token),
+            _ => self.send(token, len),
         }
     }
 
