@@ -15,18 +15,17 @@ mod probe;
 mod receive;
 mod ring;
 mod transmit;
+mod wait;
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::mem::offset_of;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
@@ -37,18 +36,16 @@ use self::direct::Look;
 use self::pool::Pool;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
+use self::wait::{News, SocketWaker};
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
-use crate::policy;
+use crate::policy::{self, Patience};
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::sys;
 use crate::worker::{self, Ready, Settings};
 
 pub use self::probe::{Unavailable, probe, probe_direct};
-
-/// How often one `wait` goes back to the kernel for completions that it still holds.
-const ENTERS_MAX: u32 = 8;
 
 /// How much memory a worker shares with the kernel. The server has the default; with next to nothing, everything that
 /// is rare happens all the time, which is what tests want.
@@ -122,6 +119,10 @@ struct Uring {
     pinning: Vec<Token>,
     /// Sends that are over, each with what it has sent, of which the next `wait` tells.
     sent: Vec<(Token, u32)>,
+    /// Whether it has been worth it to stay awake, behind each kind of news.
+    patience: [Patience; News::COUNT],
+    /// The latest since the last wait that could sleep.
+    news: Option<News>,
     teller: Teller,
     answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
@@ -246,6 +247,8 @@ impl Uring {
             multishot: true,
             pinning: Vec::new(),
             sent: Vec::new(),
+            patience: Default::default(),
+            news: None,
             teller,
             answers: Vec::new(),
             done: Vec::new(),
@@ -269,6 +272,7 @@ impl Uring {
         slot.account = self.teller.open(listener.index());
         // What comes before it is asked for would stand before what the ledger says last.
         slot.inlet.receive_singly(slot.account.is_some());
+        self.news = Some(News::Connection);
         Token(index)
     }
 
@@ -398,19 +402,6 @@ impl Uring {
             Kind::Accept | Kind::AcceptCancel | Kind::Wake | Kind::Timer => unreachable!("handled above"),
         }
     }
-
-    fn poll_wake(&mut self) {
-        let fd = Fd(self.wake_reader.as_raw_fd());
-        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(tag(Kind::Wake, 0, 0));
-        // SAFETY: a poll names no memory.
-        unsafe { self.ring.push(entry) };
-    }
-
-    fn woken(&mut self) {
-        while self.wake_reader.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
-        self.poll_wake();
-        self.done.push(Completion::Woken);
-    }
 }
 
 impl Proactor for Uring {
@@ -466,37 +457,7 @@ impl Proactor for Uring {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.calm_eager();
-        let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
-        let busy = hungry
-            || !self.done.is_empty()
-            || self.teller.has_answers()
-            || self.has_urgent_sends()
-            || self.doors.iter().any(Door::is_closing);
-        // With something to hand out and nothing to submit there is no reason to enter the kernel.
-        if !busy || self.ring.has_submissions() {
-            self.ring.enter(if busy { Some(Duration::ZERO) } else { timeout }, self.now)?;
-        }
-        self.now = clock();
-        for enters in 0.. {
-            let mut reaped = std::mem::take(&mut self.reaped);
-            self.ring.reap(&mut reaped);
-            for entry in reaped.drain(..) {
-                self.complete(&entry);
-            }
-            self.reaped = reaped;
-            if enters >= ENTERS_MAX || !self.ring.has_more() {
-                break;
-            }
-            self.ring.enter(Some(Duration::ZERO), self.now)?;
-        }
-        self.tell_sent();
-        self.close_doors();
-        self.hand_over_fins();
-        if self.pool.is_low() {
-            self.move_out();
-        }
-        self.feed_starved();
+        self.wait_for(timeout)?;
         // The caller's list is as a rule empty: then the two change places, and nothing is copied.
         if completions.is_empty() {
             std::mem::swap(completions, &mut self.done);
@@ -521,19 +482,6 @@ impl Drop for Uring {
         if self.slots.iter().any(|slot| slot.inlet.is_armed()) {
             self.pool.leak();
         }
-    }
-}
-
-struct SocketWaker(UnixStream);
-
-impl Wake for SocketWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // A full socket means that it is about to wake anyway.
-        let _ = (&self.0).write(&[1]);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use finwait_server::conn::{Conn, Event, Fault, Op, Outcome};
 use finwait_server::drain::{Drain, Stage};
 use finwait_server::policy::{
-    ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Cause, Deadlines, LINGER_TOTAL, Places,
+    ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN, AcceptVerdict, Cause, Deadlines, LINGER_TOTAL, Patience, Places,
     accept_backoff, accept_verdict, cause_of, fault,
 };
 
@@ -305,4 +305,44 @@ fn lingering() -> Conn {
 
 fn operate(conn: &mut Conn) -> Vec<Op> {
     std::iter::from_fn(|| conn.next_op()).collect()
+}
+
+/// How many of `waits` look on, where `comes` says whether something comes to the look of that number.
+fn looks(patience: &mut Patience, waits: u32, mut comes: impl FnMut(u32) -> bool) -> u32 {
+    let mut looks = 0;
+    for _ in 0..waits {
+        if patience.is_worth_a_look() {
+            patience.learn(comes(looks));
+            looks += 1;
+        }
+    }
+    looks
+}
+
+#[test]
+fn a_wait_looks_on_where_something_comes_as_a_rule() {
+    let mut patience = Patience::default();
+    assert_eq!(looks(&mut patience, 1_000, |_| true), 1_000);
+    // One in twenty comes late.
+    assert_eq!(looks(&mut patience, 1_000, |look| look % 20 != 0), 1_000);
+}
+
+#[test]
+fn a_wait_sleeps_where_nothing_comes_or_something_every_other_time() {
+    for every in [2, u32::MAX] {
+        let mut patience = Patience::default();
+        let comes = |look: u32| look % every == 1;
+        assert!(looks(&mut patience, 100, comes) < 20);
+        // A few in a thousand, to notice a change.
+        let later = looks(&mut patience, 10_000, comes);
+        assert!((30..=50).contains(&later), "{later} of 10,000 waits looked");
+    }
+}
+
+#[test]
+fn a_wait_looks_on_again_when_things_have_changed() {
+    let mut patience = Patience::default();
+    let _ = looks(&mut patience, 10_000, |_| false);
+    let _ = looks(&mut patience, 10_000, |_| true);
+    assert_eq!(looks(&mut patience, 1_000, |_| true), 1_000);
 }

@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::descriptor::Descriptor;
 use super::pool::{GROUP, POOL_BYTES};
+use super::wait::News;
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
 use crate::ledger::{Answer, Fin};
@@ -53,6 +54,8 @@ pub(super) struct Inlet {
     end: Option<End>,
     /// It stands in `eager`.
     listed: bool,
+    /// It has received something.
+    begun: bool,
 }
 
 /// How receiving ended.
@@ -227,9 +230,12 @@ impl Uring {
             None => u32::try_from(result).unwrap_or(0),
         };
         let (aborting, discarding) = (self.slot(token).aborting, self.slot(token).discarding);
-        let inlet = &mut self.slot(token).inlet;
+        let inlet = &mut self.slots[token.index()].inlet;
         match result {
             1.. => {
+                if !std::mem::replace(&mut inlet.begun, true) {
+                    self.news = Some(News::FirstBytes);
+                }
                 inlet.early += result.unsigned_abs();
                 inlet.early_owed += owed;
                 // What is discarded gives its buffer back at once, so there the pool is no bound.
