@@ -118,7 +118,7 @@ struct Uring {
     /// Connections that wait for room with bytes in the shared buffers.
     pinning: Vec<Token>,
     /// Sends that are over, each with what it has sent, of which the next `wait` tells.
-    sent: Vec<(Token, u32)>,
+    over: Vec<(Token, u32)>,
     /// Whether it has been worth it to stay awake, behind each kind of news.
     patience: [Patience; News::COUNT],
     /// The latest since the last wait that could sleep.
@@ -136,7 +136,8 @@ struct Uring {
 /// One place for a connection. What names it to the kernel carries the generation, so that a completion which came
 /// too late would be seen, and is asserted never to come.
 ///
-/// Each message finds it out of the first caches, so all that every message needs lies in one line of them (64 bytes).
+/// Each message finds it out of the first caches, so all that every message needs lies in one line of them (64 bytes); of
+/// one with a direct descriptor, in two.
 #[derive(Default)]
 #[repr(C, align(64))]
 struct Slot {
@@ -170,17 +171,18 @@ struct Slot {
     peer_fin: bool,
 }
 
+#[cfg(target_pointer_width = "64")]
 const _: () = assert!(offset_of!(Slot, send_len) == 64 && size_of::<Slot>() == 128);
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Send {
     #[default]
     None,
-    /// In the kernel, which looks at the bytes until its completion: they must not move.
+    /// In the kernel, of a direct descriptor, which looks at the bytes until its completion: they must not move.
     InKernel,
     /// Waiting for room in the socket; the kernel looks at no bytes.
     Polling,
-    /// Over, which the loop is still to be told.
+    /// Over, of which the loop is still to be told.
     Over,
 }
 
@@ -192,11 +194,11 @@ enum Kind {
     AcceptCancel,
     Wake,
     Recv,
-    Send,
     Poll,
     Cancel,
     Timer,
     // For direct descriptors only.
+    Send,
     Shutdown,
     FinLook,
     PeerLook,
@@ -209,10 +211,10 @@ const KINDS: [Kind; 13] = [
     Kind::AcceptCancel,
     Kind::Wake,
     Kind::Recv,
-    Kind::Send,
     Kind::Poll,
     Kind::Cancel,
     Kind::Timer,
+    Kind::Send,
     Kind::Shutdown,
     Kind::FinLook,
     Kind::PeerLook,
@@ -246,7 +248,7 @@ impl Uring {
             eager: Vec::new(),
             multishot: true,
             pinning: Vec::new(),
-            sent: Vec::new(),
+            over: Vec::new(),
             patience: Default::default(),
             news: None,
             teller,
@@ -425,7 +427,10 @@ impl Proactor for Uring {
         match op {
             Op::Recv { max } => self.recv(token, max),
             Op::Discard => self.recv(token, DISCARD_MAX),
-            Op::Send { len } => self.send(token, len),
+            Op::Send { len } => {
+                assert!(self.slot(token).send == Send::None, "a second send");
+                self.send(token, len);
+            }
             Op::Fin => self.fin(token),
             Op::Cancel => self.cancel(token),
             Op::Close => self.close(token),

@@ -1,5 +1,6 @@
 //! What is a system call on a normal descriptor and an entry in the ring on a direct one.
 //!
+//! - *A send* has a completion of its own, and an enter more.
 //! - *Our FIN behind the peer's* goes out with the close, which follows at once, and is the same packet. `shutdown`
 //!   would take the detour through a kernel thread. But it would also tell of a RST, so that is looked for: a poll ends
 //!   with a hang-up exactly where `shutdown` fails with ENOTCONN.
@@ -15,7 +16,7 @@ use io_uring::opcode;
 use io_uring::types::Fixed;
 
 use super::descriptor::Descriptor;
-use super::{Kind, Uring, fault};
+use super::{Kind, Send, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
 use crate::policy;
 use crate::proactor::Token;
@@ -51,6 +52,31 @@ impl Uring {
             Ok(()) => self.table.give_back(),
             // The place stays taken, for whatever is in it.
             Err(error) => tracing::error!("a direct descriptor cannot be closed: {error}; this is a bug"),
+        }
+    }
+
+    pub(super) fn send_direct(&mut self, token: Token, len: u32) {
+        let slot = &mut self.slots[token.index()];
+        (slot.send, slot.send_len) = (Send::InKernel, len);
+        let entry = slot.bytes.send_entry(&self.pool, slot.descriptor.fd(), len);
+        let entry = entry.flags(slot.descriptor.flags()).user_data(self.tag(token, Kind::Send));
+        // SAFETY: the bytes neither move nor go back to the kernel while the send is `InKernel`.
+        unsafe { self.ring.push(entry) };
+    }
+
+    pub(super) fn sent(&mut self, token: Token, result: i32) {
+        assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
+        let slot = &mut self.slots[token.index()];
+        slot.send = Send::None;
+        let len = slot.send_len;
+        match result {
+            1.. => {
+                let sent = result.unsigned_abs();
+                slot.bytes.consume(&mut self.pool, sent);
+                self.event(token, Event::Sent(sent));
+            }
+            _ if result == -libc::EINTR => self.send(token, len),
+            _ => self.send_failed(token, -result, len),
         }
     }
 

@@ -90,7 +90,8 @@ impl Inlet {
 
 impl Uring {
     pub(super) fn recv(&mut self, token: Token, max: u32) {
-        self.slot(token).inlet.asked = NonZeroU32::new(max);
+        let max_asked = NonZeroU32::new(max).expect("a receive of something");
+        self.slot(token).inlet.asked = Some(max_asked);
         self.deliver(token);
     }
 

@@ -1,8 +1,8 @@
 //! Sending: one send at a time, never waiting inside the kernel with bytes that others may need.
 //!
 //! A send is a plain system call, over when it returns. The loop is told of it by the next `wait`, which nevertheless goes
-//! on to block where nobody minds: one enter for each turn. Only the ring can name a direct descriptor, so there it is an
-//! entry.
+//! on to block where nobody minds: one enter for each turn. Only the ring can name a direct descriptor, so there a send is
+//! an entry with a completion.
 
 use std::io;
 
@@ -15,6 +15,7 @@ use crate::conn::{Event, Fault, OpKind};
 use crate::proactor::{Completion, Token};
 
 impl Uring {
+    /// Sends what the loop has asked for, or again what found no room.
     pub(super) fn send(&mut self, token: Token, len: u32) {
         let slot = &mut self.slots[token.index()];
         let Descriptor::Normal(fd) = &slot.descriptor else {
@@ -28,12 +29,13 @@ impl Uring {
             }
         };
         match result {
+            Ok(0) => self.send_failed(token, libc::EIO, len),
             Ok(sent) => {
                 let sent = u32::try_from(sent).expect("no more than was asked for");
                 slot.bytes.consume(&mut self.pool, sent);
                 if sent == len {
                     slot.send = Send::Over;
-                    self.sent.push((token, sent));
+                    self.over.push((token, sent));
                 } else {
                     // The rest is sent when the loop was told.
                     self.event(token, Event::Sent(sent));
@@ -43,31 +45,7 @@ impl Uring {
         }
     }
 
-    fn send_direct(&mut self, token: Token, len: u32) {
-        let slot = &mut self.slots[token.index()];
-        (slot.send, slot.send_len) = (Send::InKernel, len);
-        let entry = slot.bytes.send_entry(&self.pool, slot.descriptor.fd(), len);
-        self.push(token, Kind::Send, entry);
-    }
-
-    /// The send of a direct descriptor has ended.
-    pub(super) fn sent(&mut self, token: Token, result: i32) {
-        assert!(self.slot(token).send == Send::InKernel, "a send ended that was not in the kernel");
-        let slot = &mut self.slots[token.index()];
-        slot.send = Send::None;
-        let len = slot.send_len;
-        match result {
-            1.. => {
-                let sent = result.unsigned_abs();
-                slot.bytes.consume(&mut self.pool, sent);
-                self.event(token, Event::Sent(sent));
-            }
-            _ if result == -libc::EINTR => self.send(token, len),
-            _ => self.send_failed(token, -result, len),
-        }
-    }
-
-    fn send_failed(&mut self, token: Token, errno: i32, len: u32) {
+    pub(super) fn send_failed(&mut self, token: Token, errno: i32, len: u32) {
         match errno {
             libc::EAGAIN => self.poll_room(token, len),
             errno => self.fail(token, OpKind::Send, fault(errno)),
@@ -77,12 +55,12 @@ impl Uring {
     /// Whether some connection would not go on unless it is told at once that its send is over: none that waits for a
     /// receive. (Where our FIN waits for a send the loop lets no wait block.)
     pub(super) fn has_urgent_sends(&self) -> bool {
-        self.sent.iter().any(|(token, _)| !self.slots[token.index()].inlet.is_asked())
+        self.over.iter().any(|(token, _)| !self.slots[token.index()].inlet.is_asked())
     }
 
     /// Tells of the sends that are over.
     pub(super) fn tell_sent(&mut self) {
-        for (token, sent) in self.sent.drain(..) {
+        for (token, sent) in self.over.drain(..) {
             let slot = &mut self.slots[token.index()];
             assert!(slot.send == Send::Over, "a send was over that was not begun");
             slot.send = Send::None;
@@ -127,9 +105,12 @@ impl Uring {
         }
     }
 
-    /// Moves the bytes that wait for slow readers out of the shared buffers: as many peers as there are buffers
-    /// would take all of them, with a byte each.
-    pub(super) fn move_out(&mut self) {
+    /// Moves the bytes that wait for slow readers out of the shared buffers where few are left: as many peers as there are
+    /// buffers would take all of them, with a byte each.
+    pub(super) fn spare_buffers(&mut self) {
+        if self.pinning.is_empty() || !self.pool.is_low() {
+            return;
+        }
         for token in std::mem::take(&mut self.pinning) {
             let slot = &mut self.slots[token.index()];
             if std::mem::take(&mut slot.pinning) && slot.send == Send::Polling {

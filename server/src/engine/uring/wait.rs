@@ -36,6 +36,8 @@ impl Uring {
     /// Waits until there is something to hand out, at most for `timeout`, and puts it into `done`.
     pub(super) fn wait_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.calm_eager();
+        // Before it sleeps: sends of the turn may have found no room with the last buffers in their hands.
+        self.spare_buffers();
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
         let busy = hungry
             || !self.done.is_empty()
@@ -65,18 +67,17 @@ impl Uring {
         self.tell_sent();
         self.close_doors();
         self.hand_over_fins();
-        if self.pool.is_low() {
-            self.move_out();
-        }
+        self.spare_buffers();
         self.feed_starved();
         Ok(())
     }
 
     /// Before a wait that may sleep: stays awake for a moment where that has been worth it, and tells whether there is
-    /// something to reap. If so, everything that was queued has been submitted.
+    /// something to reap. What was queued has been submitted then, unless the kernel refused it.
     fn look_on(&mut self) -> io::Result<bool> {
         let Some(news) = self.news.take() else { return Ok(false) };
-        if !self.patience[news as usize].is_worth_a_look() {
+        // Where a send is an entry, its own completion would end the look.
+        if self.table.is_there() || !self.patience[news as usize].is_worth_a_look() {
             return Ok(false);
         }
         if self.ring.has_submissions() {
