@@ -164,6 +164,8 @@ fn ended_while_stopped(pause: Duration) -> Option<Judged> {
     let mut tail = Vec::new();
     stream.read_to_end(&mut tail).unwrap();
     generator.signal("STOP");
+    // A thread that runs on another processor goes on for a moment: it would read everything before it stands.
+    std::thread::sleep(pause);
     stream.write_all(&tail).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     std::thread::sleep(pause);
