@@ -36,7 +36,7 @@ impl Uring {
     /// Waits until there is something to hand out, at most for `timeout`, and puts it into `done`.
     pub(super) fn wait_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.calm_eager();
-        // Before it sleeps: sends of the turn may have found no room with the last buffers in their hands.
+        // Some of the turn's sends, or of the last wait's, may have found no room with the last buffers in their hands.
         self.spare_buffers();
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
         let busy = hungry
@@ -67,7 +67,6 @@ impl Uring {
         self.tell_sent();
         self.close_doors();
         self.hand_over_fins();
-        self.spare_buffers();
         self.feed_starved();
         Ok(())
     }
