@@ -10,6 +10,7 @@ mod accept;
 mod bytes;
 mod descriptor;
 mod direct;
+mod kind;
 mod pool;
 mod probe;
 mod receive;
@@ -33,6 +34,7 @@ use self::accept::Door;
 use self::bytes::Bytes;
 use self::descriptor::{Descriptor, TABLE_MAX, Table};
 use self::direct::Look;
+use self::kind::{GENERATION, KINDS, Kind, tag};
 use self::pool::Pool;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
@@ -184,47 +186,6 @@ enum Send {
     Polling,
     /// Over, of which the loop is still to be told.
     Over,
-}
-
-/// What an entry in the ring is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    Accept,
-    AcceptCancel,
-    Wake,
-    Recv,
-    Poll,
-    Cancel,
-    Timer,
-    // For direct descriptors only.
-    Send,
-    Shutdown,
-    FinLook,
-    PeerLook,
-    Look,
-    Linger,
-}
-
-const KINDS: [Kind; 13] = [
-    Kind::Accept,
-    Kind::AcceptCancel,
-    Kind::Wake,
-    Kind::Recv,
-    Kind::Poll,
-    Kind::Cancel,
-    Kind::Timer,
-    Kind::Send,
-    Kind::Shutdown,
-    Kind::FinLook,
-    Kind::PeerLook,
-    Kind::Look,
-    Kind::Linger,
-];
-const GENERATION: u32 = 0x00ff_ffff;
-
-fn tag(kind: Kind, generation: u32, index: u32) -> u64 {
-    (kind as u64) << 56 | u64::from(generation & GENERATION) << 32 | u64::from(index)
 }
 
 impl Uring {
