@@ -32,6 +32,12 @@ pub const TAKE_RETRY: Duration = Duration::from_millis(1);
 /// After our FIN a peer may go on sending for this many linger timeouts in all.
 pub const LINGER_TOTAL: u32 = 6;
 
+/// How often an engine that holds more for a connection that receives than for one that rests looks for idle ones.
+pub const REST_EVERY: Duration = Duration::from_secs(2);
+
+/// At most so many connections are put to rest in one go: each takes a microsecond or two, which the others wait for.
+pub const REST_EACH: u32 = 64;
+
 /// Deadlines are looked at this many times within the shortest of them.
 const SWEEPS: u32 = 8;
 const SWEEP_MIN: Duration = Duration::from_millis(2);

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Echoes flow for this long before they count.
 const WARM_UP: Duration = Duration::from_millis(150);
 /// Memory is read when connections have been idle for this long: servers may let go of what they keep for the busy.
-const IDLE: Duration = Duration::from_millis(2_500);
+const IDLE: Duration = Duration::from_secs(6);
 /// Bytes of a connection in churns and storms.
 pub(super) const MESSAGE: u64 = 64;
 /// Frozen storms: bytes sent with the FIN.

@@ -14,6 +14,7 @@ mod kind;
 mod pool;
 mod probe;
 mod receive;
+mod rest;
 mod ring;
 mod transmit;
 mod wait;
@@ -42,7 +43,7 @@ use self::wait::{News, SocketWaker};
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
-use crate::policy::{self, Patience};
+use crate::policy::{self, Patience, REST_EVERY};
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::sys;
 use crate::worker::{self, Ready, Settings};
@@ -67,6 +68,8 @@ pub struct Sizes {
     /// Connections that the ring's own file table has room for, as far as the limit of descriptors allows; 0: there is
     /// none, and they have descriptors of the process.
     pub table: u32,
+    /// How often idle connections are looked for: one that has received nothing between two such looks rests.
+    pub rest_every: Duration,
 }
 
 impl Default for Sizes {
@@ -74,7 +77,15 @@ impl Default for Sizes {
         let (buffers, buffer_len) = (32, pool::POOL_BYTES / 32);
         // Both rings are gone through from end to end, so what they take of the cache is their size: with 4,096 and 32,768
         // entries (768 KiB) a wake took 3 to 5 % longer. An enter brings some hundred completions, but for accepts.
-        Self { submissions: 512, completions: 8192, buffers, buffer_len, shared: true, table: 0 }
+        Self {
+            submissions: 512,
+            completions: 8192,
+            buffers,
+            buffer_len,
+            shared: true,
+            table: 0,
+            rest_every: REST_EVERY,
+        }
     }
 }
 
@@ -125,6 +136,10 @@ struct Uring {
     patience: [Patience; News::COUNT],
     /// The latest since the last wait that could sleep.
     news: Option<News>,
+    /// How often idle connections are looked for, when that last began, and how far it is.
+    rest_every: Duration,
+    rested: Instant,
+    resting: usize,
     teller: Teller,
     answers: Vec<(u32, u32, Answer)>,
     /// Ended already, to be handed out by the next `wait`.
@@ -212,6 +227,9 @@ impl Uring {
             over: Vec::new(),
             patience: Default::default(),
             news: None,
+            rest_every: sizes.rest_every,
+            rested: clock(),
+            resting: 0,
             teller,
             answers: Vec::new(),
             done: Vec::new(),
@@ -234,7 +252,7 @@ impl Uring {
         slot.descriptor = descriptor;
         slot.account = self.teller.open(listener.index());
         // What comes before it is asked for would stand before what the ledger says last.
-        slot.inlet.receive_singly(slot.account.is_some());
+        slot.inlet.begin(slot.account.is_some());
         self.news = Some(News::Connection);
         Token(index)
     }

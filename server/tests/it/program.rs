@@ -5,6 +5,7 @@
 //! - `descriptors`: more connections than a process has descriptors, and who cannot have them.
 //! - `ledger`: what is said of a ledger, and a file that cannot be had.
 //! - `output`: JSON and plain lines, and a stdout that nobody reads.
+//! - `rest`: idle connections hold less of the kernel.
 //! - `signals`: one drains, a second one expires.
 
 mod arguments;
@@ -13,4 +14,6 @@ mod check;
 mod descriptors;
 mod ledger;
 mod output;
+#[cfg(target_os = "linux")]
+mod rest;
 mod signals;

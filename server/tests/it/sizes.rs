@@ -13,21 +13,55 @@ use finwait_server::drain::{Drain, Stage};
 use finwait_server::engine::uring::{self, Sizes};
 use finwait_server::listener;
 use finwait_server::metrics::{Metrics, Tally};
-use finwait_server::policy::{Deadlines, Places};
+use finwait_server::policy::{Deadlines, Places, REST_EVERY};
 use finwait_server::sys::Balance;
 use finwait_server::worker::{Ready, Settings};
 
 use crate::support::{LIMIT, Peer, graceful, outcomes, wait_until, wait_until_still};
 
+/// A server's.
+const REST: Duration = REST_EVERY;
 /// Entries for hardly anything; and the buffers of a server.
 const FEW_ENTRIES: [Sizes; 2] = [
-    Sizes { submissions: 1, completions: 2, buffers: 32, buffer_len: 131_072, shared: true, table: 0 },
-    Sizes { submissions: 4096, completions: 4096, buffers: 32, buffer_len: 131_072, shared: false, table: 0 },
+    Sizes {
+        submissions: 1,
+        completions: 2,
+        buffers: 32,
+        buffer_len: 131_072,
+        shared: true,
+        table: 0,
+        rest_every: REST,
+    },
+    Sizes {
+        submissions: 4096,
+        completions: 4096,
+        buffers: 32,
+        buffer_len: 131_072,
+        shared: false,
+        table: 0,
+        rest_every: REST,
+    },
 ];
 /// Two buffers that hold next to nothing, in a ring like the server's.
 const FEW_BUFFERS: [Sizes; 2] = [
-    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: true, table: 0 },
-    Sizes { submissions: 4096, completions: 32_768, buffers: 2, buffer_len: 64, shared: false, table: 0 },
+    Sizes {
+        submissions: 4096,
+        completions: 32_768,
+        buffers: 2,
+        buffer_len: 64,
+        shared: true,
+        table: 0,
+        rest_every: REST,
+    },
+    Sizes {
+        submissions: 4096,
+        completions: 32_768,
+        buffers: 2,
+        buffer_len: 64,
+        shared: false,
+        table: 0,
+        rest_every: REST,
+    },
 ];
 /// A table that is full all the time.
 const FEW_PLACES: Sizes = Sizes {
@@ -37,12 +71,20 @@ const FEW_PLACES: Sizes = Sizes {
     buffer_len: 131_072,
     shared: true,
     table: 8,
+    rest_every: REST,
 };
 /// Places enough for every connection of a case.
 const ENOUGH: u32 = 1024;
 /// Both at once.
-const FEW_OF_ALL: Sizes =
-    Sizes { submissions: 1, completions: 2, buffers: 2, buffer_len: 64, shared: true, table: 0 };
+const FEW_OF_ALL: Sizes = Sizes {
+    submissions: 1,
+    completions: 2,
+    buffers: 2,
+    buffer_len: 64,
+    shared: true,
+    table: 0,
+    rest_every: REST,
+};
 
 /// A worker on the ring, without the server around it.
 struct Worker {
@@ -56,7 +98,7 @@ struct Worker {
 
 #[test]
 fn completions_overflow_and_none_is_lost() {
-    for sizes in FEW_ENTRIES.into_iter().flat_map(both) {
+    for sizes in FEW_ENTRIES.into_iter().flat_map(all) {
         let worker = Worker::start(sizes, 65_536);
         echoes_exactly(&worker, 300, 5000);
         assert_eq!(worker.end(), graceful(300, 300 * 5000));
@@ -65,7 +107,7 @@ fn completions_overflow_and_none_is_lost() {
 
 #[test]
 fn two_small_buffers_serve_everyone() {
-    for sizes in FEW_BUFFERS.into_iter().flat_map(both) {
+    for sizes in FEW_BUFFERS.into_iter().flat_map(all) {
         let worker = Worker::start(sizes, 65_536);
         echoes_exactly(&worker, 50, 20_000);
         assert_eq!(worker.end(), graceful(50, 50 * 20_000));
@@ -75,7 +117,7 @@ fn two_small_buffers_serve_everyone() {
 /// Peers that do not read hold every buffer there is, until their bytes move out.
 #[test]
 fn slow_readers_leave_two_small_buffers_to_others() {
-    for sizes in FEW_BUFFERS.into_iter().chain([FEW_OF_ALL]).flat_map(both) {
+    for sizes in FEW_BUFFERS.into_iter().chain([FEW_OF_ALL]).flat_map(all) {
         let worker = Worker::start(sizes, 4096);
         let slow: Vec<_> = (0..8).map(|_| Peer::connect_narrow(worker.addr)).collect();
         for peer in &slow {
@@ -98,13 +140,13 @@ fn slow_readers_leave_two_small_buffers_to_others() {
 #[test]
 fn a_drain_waits_for_completions_that_overflowed() {
     const PEERS: usize = 64;
-    for round in 0..40 {
-        let sizes = both(if round % 4 < 2 { FEW_ENTRIES[0] } else { FEW_OF_ALL })[round % 2];
+    for round in 0..80 {
+        let sizes = all(if round % 8 < 4 { FEW_ENTRIES[0] } else { FEW_OF_ALL })[round % 4];
         let worker = Worker::start(sizes, 65_536);
         let peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(worker.addr)).collect();
         peers.iter().for_each(|peer| peer.send(1));
         peers.iter().for_each(|peer| peer.echo(1));
-        let len = 1 + round * 50;
+        let len = 1 + round / 2 * 50;
         peers.iter().for_each(|peer| peer.send(len));
         worker.drain.raise(Stage::Draining);
         peers.iter().for_each(Peer::echo_and_eof);
@@ -116,7 +158,7 @@ fn a_drain_waits_for_completions_that_overflowed() {
 /// Cancels and closes have to find room in the queues too.
 #[test]
 fn resets_and_expiry_with_next_to_nothing() {
-    for sizes in both(FEW_OF_ALL) {
+    for sizes in all(FEW_OF_ALL) {
         resets_and_expiry(Worker::start(sizes, 65_536));
     }
 }
@@ -225,6 +267,16 @@ fn places_in_a_table_come_back() {
 /// With descriptors of the process, and with direct ones.
 fn both(sizes: Sizes) -> [Sizes; 2] {
     [sizes, Sizes { table: ENOUGH, ..sizes }]
+}
+
+/// And with connections that rest between any two waits.
+fn all(sizes: Sizes) -> [Sizes; 4] {
+    let [normal, direct] = both(sizes);
+    [normal, direct, restful(normal), restful(direct)]
+}
+
+fn restful(sizes: Sizes) -> Sizes {
+    Sizes { rest_every: Duration::ZERO, ..sizes }
 }
 
 fn echoes_exactly(worker: &Worker, peers: usize, len: usize) {

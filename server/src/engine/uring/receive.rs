@@ -36,12 +36,9 @@ const REARM_PER_BUFFER: usize = 64;
 pub(super) struct Inlet {
     /// What the loop asked for and waits for.
     asked: Option<NonZeroU32>,
-    /// A receive is in the kernel.
-    armed: bool,
-    /// It is a multishot one.
-    multi: bool,
-    /// Its cancel was submitted, because it brought too much.
-    pausing: bool,
+    in_kernel: InKernel,
+    /// Why its cancel was submitted, if it was.
+    pause: Option<Pause>,
     /// This connection has single receives.
     single: bool,
     /// It waits for a buffer.
@@ -56,6 +53,28 @@ pub(super) struct Inlet {
     listed: bool,
     /// It has received something.
     begun: bool,
+    /// It has received something, or was made, since idle connections were last looked for.
+    stirred: bool,
+}
+
+/// What of a connection waits in the kernel for its peer to say something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum InKernel {
+    #[default]
+    Nothing,
+    Single,
+    Multishot,
+    /// Only a look whether there is something to receive: the connection rests.
+    Poll,
+}
+
+/// Why a receive was cancelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// It brought more than was asked for.
+    Eager,
+    /// It brought nothing for a while.
+    Idle,
 }
 
 /// How receiving ended.
@@ -69,12 +88,20 @@ enum End {
 
 impl Inlet {
     pub(super) fn is_armed(&self) -> bool {
-        self.armed
+        self.in_kernel != InKernel::Nothing
     }
 
-    /// Has this connection have single receives from the start, if `single`.
-    pub(super) fn receive_singly(&mut self, single: bool) {
+    /// Whether the connection rests: looked for once, and with nothing received since.
+    pub(super) fn is_idle(&mut self) -> bool {
+        let stirred = std::mem::take(&mut self.stirred);
+        let receives = matches!(self.in_kernel, InKernel::Single | InKernel::Multishot);
+        !stirred && receives && self.asked.is_some() && self.pause.is_none()
+    }
+
+    /// Begins with a connection, which has single receives from the start if `single`.
+    pub(super) fn begin(&mut self, single: bool) {
         self.single = single;
+        self.stirred = true;
     }
 
     /// Whether bytes came that were not asked for yet.
@@ -123,13 +150,13 @@ impl Uring {
             }
         } else if self.is_awaiting(token) && !aborting {
             // It ends when the ledger has answered.
-        } else if aborting && !self.slot(token).inlet.armed {
+        } else if aborting && !self.slot(token).inlet.is_armed() {
             let slot = self.slot(token);
             slot.account.iter_mut().for_each(|account| account.give_up());
             slot.inlet.starved = false;
             slot.inlet.asked = None;
             self.fail(token, OpKind::Recv, Fault::Cancelled);
-        } else if !self.slot(token).inlet.armed && !self.slot(token).inlet.starved {
+        } else if !self.slot(token).inlet.is_armed() && !self.slot(token).inlet.starved {
             self.arm(token, max);
         }
     }
@@ -203,18 +230,31 @@ impl Uring {
         let multishot = self.multishot;
         let slot = self.slot(token);
         let fd = slot.descriptor.fd();
-        slot.inlet.armed = true;
-        slot.inlet.multi = multishot && !slot.inlet.single && !slot.discarding;
-        let entry = if slot.discarding {
+        let rests = slot.inlet.pause.take() == Some(Pause::Idle);
+        let (in_kernel, entry) = if slot.discarding {
             // MSG_TRUNC on TCP: the bytes are dropped in the kernel, and no buffer is needed (tcp(7)).
-            opcode::Recv::new(fd, std::ptr::null_mut(), DISCARD_MAX).flags(libc::MSG_TRUNC).build()
-        } else if slot.inlet.multi {
-            opcode::RecvMulti::new(fd, GROUP).build()
+            let recv = opcode::Recv::new(fd, std::ptr::null_mut(), DISCARD_MAX).flags(libc::MSG_TRUNC);
+            (InKernel::Single, recv.build())
+        } else if rests {
+            (InKernel::Poll, opcode::PollAdd::new(fd, libc::POLLIN as u32).build())
+        } else if multishot && !slot.inlet.single {
+            (InKernel::Multishot, opcode::RecvMulti::new(fd, GROUP).build())
         } else {
             let recv = opcode::Recv::new(fd, std::ptr::null_mut(), max).buf_group(GROUP).build();
-            recv.flags(squeue::Flags::BUFFER_SELECT)
+            (InKernel::Single, recv.flags(squeue::Flags::BUFFER_SELECT))
         };
+        slot.inlet.in_kernel = in_kernel;
         self.push(token, Kind::Recv, entry);
+    }
+
+    /// There is something to receive for a connection that rested, or its poll was cancelled.
+    fn awoken(&mut self, token: Token) {
+        let inlet = &mut self.slot(token).inlet;
+        inlet.in_kernel = InKernel::Nothing;
+        inlet.stirred = true;
+        // Whatever it was, the receive tells.
+        self.deliver(token);
+        self.close_if_held(token);
     }
 
     pub(super) fn received(&mut self, token: Token, result: i32, flags: u32) {
@@ -223,9 +263,14 @@ impl Uring {
             slot.look.forget();
         }
         let inlet = &mut slot.inlet;
-        assert!(inlet.armed, "a receive ended that was not in the kernel");
-        inlet.armed = cqueue::more(flags);
-        let paused = !inlet.armed && std::mem::take(&mut inlet.pausing);
+        let was = inlet.in_kernel;
+        match was {
+            InKernel::Nothing => panic!("a receive ended that was not in the kernel"),
+            InKernel::Poll => return self.awoken(token),
+            InKernel::Single | InKernel::Multishot if cqueue::more(flags) => {}
+            InKernel::Single | InKernel::Multishot => inlet.in_kernel = InKernel::Nothing,
+        }
+        let paused = !inlet.is_armed() && inlet.pause.is_some();
         let owed = match cqueue::buffer_select(flags) {
             Some(buffer) => self.take_buffer(token, buffer, result, cqueue::buffer_more(flags)),
             None => u32::try_from(result).unwrap_or(0),
@@ -237,6 +282,7 @@ impl Uring {
                 if !std::mem::replace(&mut inlet.begun, true) {
                     self.news = Some(News::FirstBytes);
                 }
+                inlet.stirred = true;
                 inlet.early += result.unsigned_abs();
                 inlet.early_owed += owed;
                 // What is discarded gives its buffer back at once, so there the pool is no bound.
@@ -256,7 +302,7 @@ impl Uring {
                 libc::EINTR | libc::EAGAIN => {}
                 libc::ECANCELED if paused || aborting => {}
                 // Linux 5.19 has no multishot receive: single ones, for everyone.
-                libc::EINVAL if inlet.multi => self.multishot = false,
+                libc::EINVAL if was == InKernel::Multishot => self.multishot = false,
                 errno => inlet.end = Some(End::Error(u16::try_from(errno).expect("an errno"))),
             },
         }
@@ -294,7 +340,7 @@ impl Uring {
     /// Remembers a connection whose multishot receive brought bytes that nobody has asked for yet.
     fn note_eager(&mut self, token: Token) {
         let inlet = &mut self.slot(token).inlet;
-        if !inlet.armed || inlet.early == 0 {
+        if !inlet.is_armed() || inlet.early == 0 {
             return;
         }
         if inlet.early > EARLY_MAX {
@@ -317,11 +363,16 @@ impl Uring {
     /// Stops a multishot receive; what this connection receives from here on, it receives one by one.
     pub(super) fn pause_recv(&mut self, token: Token) {
         let inlet = &mut self.slot(token).inlet;
-        if !inlet.armed || !inlet.multi || inlet.pausing {
+        if inlet.in_kernel != InKernel::Multishot || inlet.pause.is_some() {
             return;
         }
-        inlet.pausing = true;
         inlet.single = true;
+        self.cancel_recv(token, Pause::Eager);
+    }
+
+    /// Cancels the receive of a connection.
+    pub(super) fn cancel_recv(&mut self, token: Token, pause: Pause) {
+        self.slot(token).inlet.pause = Some(pause);
         let of = self.tag(token, Kind::Recv);
         self.slot(token).cancels += 1;
         self.push(token, Kind::Cancel, opcode::AsyncCancel2::new(CancelBuilder::user_data(of)).build());

@@ -36,6 +36,7 @@ impl Uring {
     /// Waits until there is something to hand out, at most for `timeout`, and puts it into `done`.
     pub(super) fn wait_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.calm_eager();
+        self.rest_idle();
         // Some of the turn's sends, or of the last wait's, may have found no room with the last buffers in their hands.
         self.spare_buffers();
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;

@@ -205,6 +205,11 @@ impl Program {
         wait_until(&format!("it logs {text:?}"), || self.stderr.lock().unwrap().contains(text));
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
