@@ -43,6 +43,8 @@ pub(super) struct Pool {
     /// What is told to the kernel: a ring of `shape.count` entries.
     entries: Pages,
     tail: u16,
+    /// Where the entry stands that the kernel takes from, as it counts.
+    head: u16,
     buffers: Vec<Buffer>,
     /// Buffers that the kernel may still fill.
     in_kernel: u16,
@@ -120,6 +122,7 @@ impl Pool {
             bytes: Pages::new(usize::from(shape.count) * shape.size as usize),
             entries,
             tail: 0,
+            head: 0,
             buffers: vec![Buffer::default(); shape.count.into()],
             in_kernel: 0,
             reserve: (0..shape.count).rev().collect(),
@@ -164,6 +167,7 @@ impl Pool {
         if !more {
             state.in_kernel = false;
             self.in_kernel -= 1;
+            self.head = self.head.wrapping_add(1);
             self.top_up();
         }
         Span { buffer, start, len, next: NONE }
@@ -311,21 +315,54 @@ impl Pool {
             self.warm /= 2;
             self.calm = 0;
         }
-        let place = usize::from(self.tail & (self.shape.count - 1));
-        let offset = usize::from(buffer) * self.shape.size as usize;
-        // SAFETY: `place` is below the number of entries that the pages were made for.
-        let entry = unsafe { self.entries.start.cast::<BufRingEntry>().add(place) };
-        // SAFETY: zeroed or written before, and the kernel reads no entry at or behind the tail.
-        let entry = unsafe { &mut *entry.as_ptr() };
-        entry.set_addr(self.bytes.start.as_ptr() as u64 + offset as u64);
-        entry.set_len(self.shape.size);
-        entry.set_bid(buffer);
+        // SAFETY: the kernel reads no entry at or behind the tail.
+        unsafe { self.write(self.tail, buffer) };
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the first entry of the registered ring, initialised.
         let tail = unsafe { BufRingEntry::tail(self.entries.start.as_ptr().cast()) };
         // SAFETY: aligned, alive as long as the pool, and only the kernel reads it elsewhere.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Writes the whole of `buffer` into the entry at `at`, as the kernel counts.
+    ///
+    /// # Safety
+    /// The kernel neither reads nor writes that entry at this time.
+    unsafe fn write(&mut self, at: u16, buffer: u16) {
+        let place = usize::from(at & (self.shape.count - 1));
+        let offset = usize::from(buffer) * self.shape.size as usize;
+        // SAFETY: `place` is below the number of entries that the pages were made for.
+        let entry = unsafe { self.entries.start.cast::<BufRingEntry>().add(place) };
+        // SAFETY: zeroed or written before, and by the caller's promise ours alone.
+        let entry = unsafe { &mut *entry.as_ptr() };
+        entry.set_addr(self.bytes.start.as_ptr() as u64 + offset as u64);
+        entry.set_len(self.shape.size);
+        entry.set_bid(buffer);
+    }
+
+    /// Has the kernel fill the buffer that it is at from its start again, if everything in it was sent: so what is received
+    /// lands in the same memory all the time, which is in the first caches.
+    ///
+    /// # Safety
+    /// The kernel fills buffers only while it is entered, every completion was reaped, and it holds none back.
+    pub(super) unsafe fn rewind(&mut self) {
+        if self.shape.flags == 0 || self.in_kernel == 0 {
+            return;
+        }
+        let place = usize::from(self.head & (self.shape.count - 1));
+        // SAFETY: `place` is below the number of entries that the pages were made for.
+        let entry = unsafe { self.entries.start.cast::<BufRingEntry>().add(place) };
+        // SAFETY: written before, and by the caller's promise the kernel leaves it alone.
+        let buffer = unsafe { entry.as_ref() }.bid();
+        let state = &mut self.buffers[usize::from(buffer)];
+        assert!(state.in_kernel, "the kernel takes from a buffer that it does not have");
+        if state.filled == 0 || state.spans > 0 {
+            return;
+        }
+        state.filled = 0;
+        // SAFETY: the caller's promise.
+        unsafe { self.write(self.head, buffer) };
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Ring {
     timer: Timer,
     /// The last enter was refused, for a lack of memory or until completions are reaped.
     refused: bool,
+    /// What the kernel does for entries it does only while it is entered to wait (DEFER_TASKRUN) or to submit.
+    deferred: bool,
     /// Entries that found the submission queue full, in order.
     held: VecDeque<squeue::Entry>,
 }
@@ -33,14 +35,15 @@ impl Ring {
     /// As io_uring_setup(2).
     pub(super) fn new(sizes: Sizes, timer: u64) -> io::Result<Self> {
         let mut failure = io::Error::from_raw_os_error(libc::EINVAL);
-        for demand in DEMANDS {
+        for (index, demand) in DEMANDS.into_iter().enumerate() {
             let mut builder = IoUring::builder();
             builder.setup_cqsize(sizes.completions).setup_clamp();
             demand(&mut builder);
             match builder.build(sizes.submissions) {
                 Ok(ring) => {
+                    let deferred = index <= DEFERRED;
                     let timer = Timer { user_data: timer, due: None, after: Box::default() };
-                    return Ok(Self { ring, timer, refused: false, held: VecDeque::new() });
+                    return Ok(Self { ring, timer, refused: false, deferred, held: VecDeque::new() });
                 }
                 // Only a flag that this kernel does not know is worth a try with fewer.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
@@ -169,6 +172,11 @@ impl Ring {
         !self.held.is_empty() || !self.ring.submission().is_empty()
     }
 
+    /// Whether nothing is received before the kernel is entered again, and everything that was has been reaped.
+    pub(super) fn is_still(&mut self) -> bool {
+        self.deferred && self.is_empty() && !self.ring.submission().cq_overflow()
+    }
+
     /// Whether there is no completion to reap.
     pub(super) fn is_empty(&mut self) -> bool {
         self.ring.completion().is_empty()
@@ -191,6 +199,8 @@ struct Timer {
 /// From what is best to what every kernel with io_uring takes (SUBMIT_ALL is 5.18, COOP_TASKRUN 5.19, SINGLE_ISSUER
 /// 6.0, DEFER_TASKRUN 6.1, NO_SQARRAY 6.6). Deferred task work alone is worth half of the throughput at thousands
 /// of connections.
+/// The last of them that asks for deferred task work.
+const DEFERRED: usize = 1;
 const DEMANDS: [fn(&mut io_uring::Builder); 4] = [
     |builder| {
         DEMANDS[1](builder);

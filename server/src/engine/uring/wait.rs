@@ -39,6 +39,10 @@ impl Uring {
         self.rest_idle();
         // Some of the turn's sends, or of the last wait's, may have found no room with the last buffers in their hands.
         self.spare_buffers();
+        if self.ring.is_still() {
+            // SAFETY: nothing is filled between two enters, and every completion was reaped.
+            unsafe { self.pool.rewind() };
+        }
         let hungry = !self.starved.is_empty() && self.pool.in_kernel() > 0;
         let busy = hungry
             || !self.done.is_empty()

@@ -1,4 +1,5 @@
-//! Idle connections rest: what waits for their peers in the kernel is a poll, which holds less than a receive.
+//! What io_uring's idle connections hold. They rest: what waits for their peers in the kernel is a poll, which holds less
+//! than a receive.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
