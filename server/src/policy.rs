@@ -32,6 +32,10 @@ pub const TAKE_RETRY: Duration = Duration::from_millis(1);
 /// After our FIN a peer may go on sending for this many linger timeouts in all.
 pub const LINGER_TOTAL: u32 = 6;
 
+/// Tables of connections have room for so many from the start. What nobody touches takes no memory; but a table that grows
+/// is copied, and leaves the memory that it had behind.
+pub const ROOM: usize = 1 << 16;
+
 /// How often an engine that holds more for a connection that receives than for one that rests looks for idle ones.
 pub const REST_EVERY: Duration = Duration::from_secs(2);
 

@@ -16,7 +16,7 @@ use crate::conn::{Conn, Event, Op};
 use crate::drain::Drain;
 use crate::ledger::Branch;
 use crate::metrics::Metrics;
-use crate::policy::{Deadlines, Places, TAKE_RETRY};
+use crate::policy::{Deadlines, Places, ROOM, TAKE_RETRY};
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 
 use accepting::Gate;
@@ -95,7 +95,7 @@ pub fn run(proactor: &mut impl Proactor, listeners: usize, settings: &Settings) 
     let mut worker = Worker {
         proactor,
         settings,
-        slots: Vec::new(),
+        slots: Vec::with_capacity(ROOM),
         open: 0,
         gates,
         waiting: VecDeque::new(),

@@ -43,7 +43,7 @@ use self::wait::{News, SocketWaker};
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
-use crate::policy::{self, Patience, REST_EVERY};
+use crate::policy::{self, Patience, REST_EVERY, ROOM};
 use crate::proactor::{Completion, ListenerId, Proactor, Token};
 use crate::sys;
 use crate::worker::{self, Ready, Settings};
@@ -218,7 +218,7 @@ impl Uring {
             pool,
             table,
             doors: sources.into_iter().map(Door::new).collect::<io::Result<_>>()?,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(ROOM),
             vacant: Vec::new(),
             starved: VecDeque::new(),
             eager: Vec::new(),
@@ -372,7 +372,11 @@ impl Uring {
             Kind::Send => self.sent(token, entry.result()),
             Kind::Poll => self.polled(token, entry.result()),
             Kind::Cancel => {
-                self.slot(token).cancels -= 1;
+                let slot = self.slot(token);
+                slot.cancels -= 1;
+                if entry.result() == -libc::ENOENT {
+                    slot.inlet.cancel_missed();
+                }
                 self.close_if_held(token);
             }
             Kind::Shutdown => self.shut(token, entry.result()),

@@ -91,11 +91,16 @@ impl Inlet {
         self.in_kernel != InKernel::Nothing
     }
 
-    /// Whether the connection rests: looked for once, and with nothing received since.
+    /// Whether it waits in a receive and has received nothing since this was last asked.
     pub(super) fn is_idle(&mut self) -> bool {
         let stirred = std::mem::take(&mut self.stirred);
         let receives = matches!(self.in_kernel, InKernel::Single | InKernel::Multishot);
         !stirred && receives && self.asked.is_some() && self.pause.is_none()
+    }
+
+    /// A cancel found nothing: whatever it was for, there is none under way now.
+    pub(super) fn cancel_missed(&mut self) {
+        self.pause = None;
     }
 
     /// Begins with a connection, which has single receives from the start if `single`.

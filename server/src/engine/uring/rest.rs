@@ -10,8 +10,8 @@ use crate::policy::REST_EACH;
 use crate::proactor::Token;
 
 impl Uring {
-    /// Before the kernel is entered: lets connections rest that have received nothing since the look before the last. Their
-    /// receives end in that enter, and what they arm next is a poll.
+    /// Before the kernel is entered: lets connections rest that have received nothing since the last look. Their receives end in
+    /// that enter, and what they arm next is a poll.
     pub(super) fn rest_idle(&mut self) {
         if self.resting >= self.slots.len() {
             if self.now.saturating_duration_since(self.rested) < self.rest_every {
