@@ -19,72 +19,30 @@ use finwait_server::worker::{Ready, Settings};
 
 use crate::support::{LIMIT, Peer, graceful, outcomes, wait_until, wait_until_still};
 
-/// A server's.
-const REST: Duration = REST_EVERY;
-/// Entries for hardly anything; and the buffers of a server.
-const FEW_ENTRIES: [Sizes; 2] = [
-    Sizes {
-        submissions: 1,
-        completions: 2,
-        buffers: 32,
-        buffer_len: 131_072,
-        shared: true,
-        table: 0,
-        rest_every: REST,
-    },
-    Sizes {
-        submissions: 4096,
-        completions: 4096,
-        buffers: 32,
-        buffer_len: 131_072,
-        shared: false,
-        table: 0,
-        rest_every: REST,
-    },
-];
-/// Two buffers that hold next to nothing, in a ring like the server's.
-const FEW_BUFFERS: [Sizes; 2] = [
-    Sizes {
-        submissions: 4096,
-        completions: 32_768,
-        buffers: 2,
-        buffer_len: 64,
-        shared: true,
-        table: 0,
-        rest_every: REST,
-    },
-    Sizes {
-        submissions: 4096,
-        completions: 32_768,
-        buffers: 2,
-        buffer_len: 64,
-        shared: false,
-        table: 0,
-        rest_every: REST,
-    },
-];
-/// A table that is full all the time.
-const FEW_PLACES: Sizes = Sizes {
+/// Entries for whatever comes, and the buffers of a server.
+const AMPLE: Sizes = Sizes {
     submissions: 4096,
     completions: 32_768,
     buffers: 32,
     buffer_len: 131_072,
     shared: true,
-    table: 8,
-    rest_every: REST,
+    table: 0,
+    rest_every: REST_EVERY,
 };
+/// Entries for hardly anything; and the buffers of a server.
+const FEW_ENTRIES: [Sizes; 2] =
+    [Sizes { submissions: 1, completions: 2, ..AMPLE }, Sizes { completions: 4096, shared: false, ..AMPLE }];
+/// Two buffers that hold next to nothing, in a ring like the server's.
+const FEW_BUFFERS: [Sizes; 2] = [
+    Sizes { buffers: 2, buffer_len: 64, ..AMPLE },
+    Sizes { buffers: 2, buffer_len: 64, shared: false, ..AMPLE },
+];
+/// A table that is full all the time.
+const FEW_PLACES: Sizes = Sizes { table: 8, ..AMPLE };
 /// Places enough for every connection of a case.
 const ENOUGH: u32 = 1024;
 /// Both at once.
-const FEW_OF_ALL: Sizes = Sizes {
-    submissions: 1,
-    completions: 2,
-    buffers: 2,
-    buffer_len: 64,
-    shared: true,
-    table: 0,
-    rest_every: REST,
-};
+const FEW_OF_ALL: Sizes = Sizes { buffers: 2, buffer_len: 64, ..FEW_ENTRIES[0] };
 
 /// A worker on the ring, without the server around it.
 struct Worker {

@@ -24,7 +24,7 @@ fn idle_connections_rest_and_wake() {
         assert_eq!(program.in_ring(RECV), PEERS, "before they were idle");
         wait_until("all rest", || program.in_ring(RECV) == 0);
         assert_eq!(program.in_ring(POLL_ADD), polls + PEERS);
-        // Some say something, some end, some reset, and the others rest on.
+        // Some say something, some end, and the others rest on.
         let (awake, asleep) = peers.split_at(PEERS / 2);
         awake.iter().for_each(|peer| peer.send(1000));
         awake.iter().for_each(|peer| peer.echo(1000));
