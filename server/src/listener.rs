@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::thread;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::policy::BACKLOG;
+use crate::policy::{BACKLOG, PORT_RETRIES, PORT_RETRY};
 use crate::sys::{self, Balance};
 
 /// Where one worker's connections come from.
@@ -43,9 +44,22 @@ pub struct Hand {
 /// siblings. With SO_REUSEPORT from the start a second server of the same user would take half of the connections,
 /// and nobody would be told.
 ///
+/// A port that is taken is tried again for a second ([`PORT_RETRIES`]), for its holder may be a server that was killed and is not yet
+/// gone from the kernel.
+///
 /// # Errors
 /// As socket(2), bind(2) and listen(2).
 pub fn bind(addr: SocketAddr, workers: usize, balance: Balance) -> io::Result<(SocketAddr, Vec<Source>)> {
+    for _ in 0..PORT_RETRIES {
+        match bind_now(addr, workers, balance) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PORT_RETRY),
+            done => return done,
+        }
+    }
+    bind_now(addr, workers, balance)
+}
+
+fn bind_now(addr: SocketAddr, workers: usize, balance: Balance) -> io::Result<(SocketAddr, Vec<Source>)> {
     let first = socket(addr)?;
     first.bind(&addr.into())?;
     let bound = first.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;

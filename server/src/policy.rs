@@ -10,6 +10,15 @@ use crate::sys::{self, Numbers};
 /// Connections that the kernel may hold for us before they are accepted. `listen` in std and mio is fixed at 128.
 pub const BACKLOG: u32 = 4096;
 
+/// How often a port that is taken is tried again before that is an error, with [`PORT_RETRY`] between: for one second. The
+/// kernel ends the rings of a process that was killed after the process itself (`io_ring_exit_work` runs in a work queue),
+/// and an armed accept keeps its listener until then: without a wait the successor of a killed server is refused its port,
+/// in one of thirty restarts that were made at once under load.
+pub const PORT_RETRIES: u32 = 100;
+
+/// The pause before a port that is taken is tried again.
+pub const PORT_RETRY: Duration = Duration::from_millis(10);
+
 /// The first pause after accepting failed; it doubles up to [`ACCEPT_BACKOFF_MAX`].
 pub const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
 

@@ -2,13 +2,17 @@
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use finwait_server::config::Config;
 use finwait_server::server::{Server, StartError};
 use finwait_server::sys;
 
-use crate::support::{Engine, Peer, Running, config, engines, graceful};
+use crate::support::{Engine, Peer, Running, clock, config, engines, graceful};
+
+/// When the one before is gone from its port.
+const GONE_AFTER: Duration = Duration::from_millis(200);
 
 engines!(
     two_listeners,
@@ -16,6 +20,7 @@ engines!(
     both_families_on_one_port,
     a_taken_port_is_an_error,
     a_port_is_free_again_after_the_end,
+    a_port_that_is_about_to_be_free_is_waited_for,
     starting_does_not_interrupt_the_caller,
 );
 
@@ -105,6 +110,24 @@ fn a_port_is_free_again_after_the_end(engine: Engine) {
         peer.fin();
         assert_eq!(server.join(), graceful(1, 1));
     }
+}
+
+/// As after `kill -9`: the kernel closes the listener of a ring a little after its process has ended.
+fn a_port_that_is_about_to_be_free_is_waited_for(engine: Engine) {
+    let held = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listen = vec![held.local_addr().unwrap()];
+    let begun = clock();
+    let predecessor = thread::spawn(move || {
+        thread::sleep(GONE_AFTER);
+        drop(held);
+    });
+    let server = Running::start_with(&Config { listen, ..config(engine) });
+    assert!(begun.elapsed() >= GONE_AFTER, "two servers had the port");
+    predecessor.join().unwrap();
+    let peer = server.connect_and_echo();
+    peer.fin();
+    peer.echo_and_eof();
+    assert_eq!(server.end(), graceful(1, 1));
 }
 
 /// A library leaves nothing behind on the thread that calls it. (A ring that is taken down there later would interrupt
