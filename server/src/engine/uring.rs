@@ -13,6 +13,7 @@ mod direct;
 mod kind;
 mod pool;
 mod probe;
+mod prompt;
 mod receive;
 mod rest;
 mod ring;
@@ -37,9 +38,10 @@ use self::descriptor::{Descriptor, TABLE_MAX, Table};
 use self::direct::Look;
 use self::kind::{GENERATION, KINDS, Kind, tag};
 use self::pool::Pool;
+use self::prompt::News;
 use self::receive::{DISCARD_MAX, Inlet};
 use self::ring::Ring;
-use self::wait::{News, SocketWaker};
+use self::wait::SocketWaker;
 use crate::conn::{Event, Fault, Op, OpKind};
 use crate::ledger::{Account, Answer, Branch, Teller};
 use crate::listener::Source;
@@ -124,6 +126,8 @@ struct Uring {
     /// Receives that found no buffer, oldest first. They are tried again when one comes back: at once would fail
     /// at once, and a timer would spin.
     starved: VecDeque<(Token, u32)>,
+    /// Connections that ask for a receive, for which the next wait looks first.
+    prompt: Vec<Token>,
     /// Connections with bytes that came before they were asked for.
     eager: Vec<Token>,
     /// The kernel has multishot receives (Linux 6.0).
@@ -221,6 +225,7 @@ impl Uring {
             slots: Vec::with_capacity(ROOM),
             vacant: Vec::new(),
             starved: VecDeque::new(),
+            prompt: Vec::new(),
             eager: Vec::new(),
             multishot: true,
             pinning: Vec::new(),

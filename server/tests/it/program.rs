@@ -4,8 +4,8 @@
 //! - `check`: the health probe against servers good and bad.
 //! - `descriptors`: more connections than a process has descriptors, and who cannot have them.
 //! - `ledger`: what is said of a ledger, and a file that cannot be had.
-//! - `memory`: what an idle connection holds of the kernel's.
 //! - `output`: JSON and plain lines, and a stdout that nobody reads.
+//! - `ring`: what io_uring is asked for, by who is idle and by who is not.
 //! - `signals`: one drains, a second one expires.
 
 mod arguments;
@@ -13,7 +13,7 @@ mod check;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod ledger;
-#[cfg(target_os = "linux")]
-mod memory;
 mod output;
+#[cfg(target_os = "linux")]
+mod ring;
 mod signals;

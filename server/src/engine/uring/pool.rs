@@ -4,7 +4,9 @@
 //! back to the kernel once it is full and every byte in it was sent. Where that is not known, each receive takes a
 //! small buffer of its own.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+mod hand;
+mod pages;
+
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,11 +14,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::{BufRingEntry, IOU_PBUF_RING_INC};
 
+use self::pages::Pages;
 use super::Sizes;
 
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
-const PAGE: usize = 4096;
 /// What all buffers of a server hold together, either way.
 pub(super) const POOL_BYTES: u32 = 4 << 20;
 /// Where buffers are not shared a receive of a few bytes takes a whole one, so there are more of them.
@@ -48,6 +50,8 @@ pub(super) struct Pool {
     buffers: Vec<Buffer>,
     /// Buffers that the kernel may still fill.
     in_kernel: u16,
+    /// The buffer that is filled by hand, if there is one: the kernel does not have it.
+    hand: Option<u16>,
     /// Empty buffers that the kernel does not have, the last used one last.
     reserve: Vec<u16>,
     /// Buffers that the kernel is to have, as far as there are some.
@@ -61,11 +65,12 @@ pub(super) struct Pool {
 
 #[derive(Clone, Copy, Default)]
 struct Buffer {
-    /// Bytes that the kernel has filled.
+    /// Bytes that were filled.
     filled: u32,
     /// Spans that lie in it.
     spans: u32,
-    in_kernel: bool,
+    /// More may be put into it, by the kernel or by hand.
+    filling: bool,
 }
 
 /// Bytes of one connection, in one buffer.
@@ -125,6 +130,7 @@ impl Pool {
             head: 0,
             buffers: vec![Buffer::default(); shape.count.into()],
             in_kernel: 0,
+            hand: None,
             reserve: (0..shape.count).rev().collect(),
             // Where each receive takes a buffer there can never be too many.
             warm: if shape.flags == 0 { shape.count } else { WARM_MIN },
@@ -143,12 +149,13 @@ impl Pool {
 
     /// A receive found no buffer: the kernel gets twice as many from now on.
     pub(super) fn ran_out(&mut self) {
+        self.lay_down();
         // Whoever else found none in the same moment speaks of the same lack.
         if self.calm > 0 {
             self.warm = self.warm.saturating_mul(2).min(self.shape.count);
-            self.top_up();
             self.calm = 0;
         }
+        self.top_up();
     }
 
     /// Whether so few buffers are left that bytes which wait for a slow reader should move out.
@@ -158,18 +165,24 @@ impl Pool {
 
     /// A receive put `len` bytes into `buffer`; `more`: the kernel goes on filling it.
     pub(super) fn received(&mut self, buffer: u16, len: u32, more: bool) -> Span {
-        let state = &mut self.buffers[usize::from(buffer)];
-        assert!(state.in_kernel, "a receive into a buffer that the kernel does not have");
-        let start = state.filled;
-        state.filled += len;
-        state.spans += 1;
-        assert!(state.filled <= self.shape.size, "a receive beyond its buffer");
+        let span = self.span(buffer, len);
         if !more {
-            state.in_kernel = false;
+            self.buffers[usize::from(buffer)].filling = false;
             self.in_kernel -= 1;
             self.head = self.head.wrapping_add(1);
             self.top_up();
         }
+        span
+    }
+
+    /// The next `len` bytes of `buffer`, which were filled just now.
+    fn span(&mut self, buffer: u16, len: u32) -> Span {
+        let state = &mut self.buffers[usize::from(buffer)];
+        assert!(state.filling, "a receive into a buffer that nobody fills");
+        let start = state.filled;
+        state.filled += len;
+        state.spans += 1;
+        assert!(state.filled <= self.shape.size, "a receive beyond its buffer");
         Span { buffer, start, len, next: NONE }
     }
 
@@ -293,7 +306,7 @@ impl Pool {
     fn release(&mut self, buffer: u16) {
         let state = &mut self.buffers[usize::from(buffer)];
         state.spans -= 1;
-        if state.spans == 0 && !state.in_kernel {
+        if state.spans == 0 && !state.filling {
             self.reserve.push(buffer);
             self.top_up();
         }
@@ -308,7 +321,7 @@ impl Pool {
     }
 
     fn provide(&mut self, buffer: u16) {
-        self.buffers[usize::from(buffer)] = Buffer { filled: 0, spans: 0, in_kernel: true };
+        self.buffers[usize::from(buffer)] = Buffer { filled: 0, spans: 0, filling: true };
         self.in_kernel += 1;
         self.calm = self.calm.saturating_add(1);
         if self.calm >= CALM && self.warm > WARM_MIN && self.shape.flags != 0 {
@@ -356,38 +369,12 @@ impl Pool {
         // SAFETY: written before, and by the caller's promise the kernel leaves it alone.
         let buffer = unsafe { entry.as_ref() }.bid();
         let state = &mut self.buffers[usize::from(buffer)];
-        assert!(state.in_kernel, "the kernel takes from a buffer that it does not have");
+        assert!(state.filling, "the kernel takes from a buffer that it does not have");
         if state.filled == 0 || state.spans > 0 {
             return;
         }
         state.filled = 0;
         // SAFETY: the caller's promise.
         unsafe { self.write(self.head, buffer) };
-    }
-}
-
-/// Zeroed memory that begins on a page.
-struct Pages {
-    start: NonNull<u8>,
-    layout: Layout,
-    leaked: bool,
-}
-
-impl Pages {
-    fn new(size: usize) -> Self {
-        let layout = Layout::from_size_align(size, PAGE).expect("a fixed size");
-        // SAFETY: the size is not 0.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { start, layout, leaked: false }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        if !self.leaked {
-            // SAFETY: allocated with this layout, and nobody holds a reference any more.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) };
-        }
     }
 }

@@ -12,8 +12,8 @@ use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
 use super::descriptor::Descriptor;
-use super::pool::{GROUP, POOL_BYTES};
-use super::wait::News;
+use super::pool::{GROUP, POOL_BYTES, Span};
+use super::prompt::Stage;
 use super::{Kind, Uring, fault};
 use crate::conn::{Event, Fault, OpKind};
 use crate::ledger::{Answer, Fin};
@@ -51,8 +51,9 @@ pub(super) struct Inlet {
     end: Option<End>,
     /// It stands in `eager`.
     listed: bool,
-    /// It has received something.
-    begun: bool,
+    pub(super) stage: Stage,
+    /// It stands in `prompt`.
+    pub(super) prompt: bool,
     /// It has received something, or was made, since idle connections were last looked for.
     stirred: bool,
 }
@@ -118,6 +119,16 @@ impl Inlet {
     pub(super) fn is_asked(&self) -> bool {
         self.asked.is_some()
     }
+
+    /// How much the loop asks for that nothing in the kernel waits for.
+    pub(super) fn unattended(&self) -> Option<u32> {
+        self.asked.filter(|_| !self.is_armed() && !self.starved).map(NonZeroU32::get)
+    }
+
+    /// Whether a receive of it was cancelled, so that another of another kind may take its place.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
 }
 
 impl Uring {
@@ -162,7 +173,7 @@ impl Uring {
             slot.inlet.asked = None;
             self.fail(token, OpKind::Recv, Fault::Cancelled);
         } else if !self.slot(token).inlet.is_armed() && !self.slot(token).inlet.starved {
-            self.arm(token, max);
+            self.receive_from(token, max);
         }
     }
 
@@ -231,7 +242,7 @@ impl Uring {
         self.answers = answers;
     }
 
-    fn arm(&mut self, token: Token, max: u32) {
+    pub(super) fn arm(&mut self, token: Token, max: u32) {
         let multishot = self.multishot;
         let slot = self.slot(token);
         let fd = slot.descriptor.fd();
@@ -283,21 +294,8 @@ impl Uring {
         let (aborting, discarding) = (self.slot(token).aborting, self.slot(token).discarding);
         let inlet = &mut self.slots[token.index()].inlet;
         match result {
-            1.. => {
-                if !std::mem::replace(&mut inlet.begun, true) {
-                    self.news = Some(News::FirstBytes);
-                }
-                inlet.stirred = true;
-                inlet.early += result.unsigned_abs();
-                inlet.early_owed += owed;
-                // What is discarded gives its buffer back at once, so there the pool is no bound.
-                assert!(
-                    discarding || inlet.early <= EARLY_LIMIT,
-                    "{} early bytes of one connection",
-                    inlet.early
-                );
-            }
-            0 => inlet.end = Some(End::Fin),
+            1.. => self.brought(token, result.unsigned_abs(), owed),
+            0 => self.ended(token, 0),
             _ => match -result {
                 // Not an error of the connection: it waits its turn. A discard needs no buffer.
                 libc::ENOBUFS => {
@@ -308,7 +306,7 @@ impl Uring {
                 libc::ECANCELED if paused || aborting => {}
                 // Linux 5.19 has no multishot receive: single ones, for everyone.
                 libc::EINVAL if was == InKernel::Multishot => self.multishot = false,
-                errno => inlet.end = Some(End::Error(u16::try_from(errno).expect("an errno"))),
+                errno => self.ended(token, errno),
             },
         }
         if self.slot(token).inlet.starved {
@@ -320,12 +318,40 @@ impl Uring {
         self.close_if_held(token);
     }
 
+    /// A receive has brought `len` bytes, for which `owed` are owed.
+    pub(super) fn brought(&mut self, token: Token, len: u32, owed: u32) {
+        let news = self.slot(token).inlet.stage.advance();
+        self.news = news.or(self.news);
+        let slot = &mut self.slots[token.index()];
+        let inlet = &mut slot.inlet;
+        inlet.stirred = true;
+        inlet.early += len;
+        inlet.early_owed += owed;
+        // What is discarded gives its buffer back at once, so there the pool is no bound.
+        let is_bounded = slot.discarding || inlet.early <= EARLY_LIMIT;
+        assert!(is_bounded, "{} early bytes of one connection", inlet.early);
+    }
+
+    /// The peer's FIN was received (0), or an error, by its number.
+    pub(super) fn ended(&mut self, token: Token, errno: i32) {
+        self.slot(token).inlet.end = Some(match errno {
+            0 => End::Fin,
+            errno => End::Error(u16::try_from(errno).expect("an errno")),
+        });
+    }
+
     /// Takes in what the kernel has put into `buffer`, and returns how much is owed for it.
     fn take_buffer(&mut self, token: Token, buffer: u16, result: i32, more: bool) -> u32 {
         let len = u32::try_from(result).unwrap_or(0);
-        let mut span = self.pool.received(buffer, len, more);
+        let span = self.pool.received(buffer, len, more);
+        self.take_span(token, span)
+    }
+
+    /// Takes in bytes that were received, and returns how many are owed for them.
+    pub(super) fn take_span(&mut self, token: Token, mut span: Span) -> u32 {
         let slot = &mut self.slots[token.index()];
         if slot.discarding {
+            let len = span.len();
             self.pool.discard(span);
             return len;
         }

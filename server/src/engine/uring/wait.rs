@@ -1,4 +1,4 @@
-//! Waiting: one enter for each turn, a moment awake where that is worth it, and how other threads wake a worker.
+//! Waiting: one enter for each turn, and how other threads wake a worker.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -12,25 +12,10 @@ use io_uring::types::Fd;
 
 use super::accept::Door;
 use super::{Kind, Uring, clock, tag};
-use crate::policy::LOOK;
 use crate::proactor::Completion;
 
 /// How often one `wait` goes back to the kernel for completions that it still holds.
 const ENTERS_MAX: u32 = 8;
-
-/// What a wait may be worth a look behind, each with a [`Patience`](crate::policy::Patience) of its own. What comes on a
-/// connection that goes on and on is not awaited: taken in sooner, it would be taken in by smaller turns.
-#[derive(Clone, Copy)]
-pub(super) enum News {
-    /// A connection was accepted, and its first bytes may follow.
-    Connection,
-    /// Its first bytes were received, and sent back where it is an echo. Many a client has no more to say.
-    FirstBytes,
-}
-
-impl News {
-    pub(super) const COUNT: usize = 2;
-}
 
 impl Uring {
     /// Waits until there is something to hand out, at most for `timeout`, and puts it into `done`.
@@ -51,9 +36,10 @@ impl Uring {
             || self.doors.iter().any(Door::is_closing);
         let timeout = if busy { Some(Duration::ZERO) } else { timeout };
         let may_sleep = timeout != Some(Duration::ZERO);
+        let came = self.look_on(may_sleep)?;
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         let has_reason = !busy || self.ring.has_submissions();
-        if has_reason && !(may_sleep && self.look_on()?) {
+        if has_reason && !came {
             self.ring.enter(timeout, self.now)?;
         }
         self.now = clock();
@@ -74,31 +60,6 @@ impl Uring {
         self.hand_over_fins();
         self.feed_starved();
         Ok(())
-    }
-
-    /// Before a wait that may sleep: stays awake for a moment where that has been worth it, and tells whether there is
-    /// something to reap. What was queued has been submitted then, unless the kernel refused it.
-    fn look_on(&mut self) -> io::Result<bool> {
-        let Some(news) = self.news.take() else { return Ok(false) };
-        // Where a send is an entry, its own completion would end the look.
-        if self.table.is_there() || !self.patience[news as usize].is_worth_a_look() {
-            return Ok(false);
-        }
-        if self.ring.has_submissions() {
-            self.ring.enter(Some(Duration::ZERO), self.now)?;
-        }
-        let until = clock() + LOOK;
-        let came = loop {
-            if self.ring.has_more() || !self.ring.is_empty() {
-                break true;
-            }
-            if clock() >= until {
-                break false;
-            }
-            std::hint::spin_loop();
-        };
-        self.patience[news as usize].learn(came);
-        Ok(came)
     }
 
     pub(super) fn poll_wake(&mut self) {

@@ -1,5 +1,5 @@
-//! What io_uring's idle connections hold. They rest: what waits for their peers in the kernel is a poll, which holds less
-//! than a receive.
+//! What the rings are asked for, as proc(5) shows it in `fdinfo`: of idle connections they hold polls, which take less memory
+//! than receives, and what comes at once is not asked of them at all.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -21,7 +21,7 @@ fn idle_connections_rest_and_wake() {
         let program = Program::start(Engine { kind: EngineKind::Uring, descriptors }, &[]);
         let peers: Vec<_> = (0..PEERS).map(|_| program.connect_and_echo()).collect();
         let polls = program.in_ring(POLL_ADD);
-        assert_eq!(program.in_ring(RECV), PEERS, "before they were idle");
+        wait_until("all receive", || program.in_ring(RECV) == PEERS);
         wait_until("all rest", || program.in_ring(RECV) == 0);
         assert_eq!(program.in_ring(POLL_ADD), polls + PEERS);
         // Some say something, some end, and the others rest on.
@@ -75,26 +75,63 @@ fn a_ledger_answers_who_rested() {
     assert_eq!(program.end().tally.graceful, 1);
 }
 
+/// What a peer has said before it was accepted is received without the ring, and so is the FIN behind it.
+#[test]
+fn what_comes_at_once_is_not_asked_of_the_ring() {
+    const PEERS: u32 = 100;
+    let program = Program::start(EngineKind::Uring, &["--workers", "1"]);
+    // So that everything is there by the time that it looks.
+    program.stop();
+    let before = program.completions();
+    let peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
+    for peer in &peers {
+        peer.send(64);
+        peer.fin();
+    }
+    program.go_on();
+    peers.iter().for_each(Peer::echo_and_eof);
+    // Each accept has a completion, and the timer has one now and then.
+    let completions = program.completions() - before;
+    assert!((PEERS..PEERS + 5).contains(&completions), "{completions} completions");
+    assert_eq!(program.end().tally, graceful(PEERS.into(), u64::from(PEERS) * 64));
+}
+
 impl Program {
-    /// Operations of one kind that wait in its rings, as proc(5) shows them in `fdinfo`.
+    /// Operations of one kind that wait in its rings.
     #[track_caller]
     fn in_ring(&self, kind: &str) -> usize {
+        let waiting = |ring: &String| ring.lines().filter(|line| line.trim().starts_with(kind)).count();
+        self.rings().iter().map(waiting).sum()
+    }
+
+    /// Completions that its rings have had.
+    #[track_caller]
+    fn completions(&self) -> u32 {
+        let tail = |ring: &String| {
+            let tail = ring.lines().find_map(|line| line.strip_prefix("CqTail:")).unwrap();
+            tail.trim().parse::<u32>().unwrap()
+        };
+        self.rings().iter().map(tail).sum()
+    }
+
+    /// What the kernel shows of its rings.
+    #[track_caller]
+    fn rings(&self) -> Vec<String> {
         let proc = format!("/proc/{}", self.pid());
         let descriptors = fs::read_dir(format!("{proc}/fd")).unwrap().flatten();
         let rings = descriptors.filter(|fd| {
             fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("[io_uring]"))
         });
-        rings
-            .map(|fd| {
-                let path = format!("{proc}/fdinfo/{}", fd.file_name().to_string_lossy());
-                let mut info = String::new();
-                // In the middle of a submission the kernel shows next to nothing.
-                wait_until("it shows what waits", || {
-                    info = fs::read_to_string(&path).unwrap();
-                    info.contains("PollList")
-                });
-                info.lines().filter(|line| line.trim().starts_with(kind)).count()
-            })
-            .sum()
+        let shown = rings.map(|fd| {
+            let path = format!("{proc}/fdinfo/{}", fd.file_name().to_string_lossy());
+            let mut info = String::new();
+            // In the middle of a submission the kernel shows next to nothing.
+            wait_until("it shows what waits", || {
+                info = fs::read_to_string(&path).unwrap();
+                info.contains("PollList")
+            });
+            info
+        });
+        shown.collect()
     }
 }
