@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
@@ -316,13 +317,25 @@ impl Uring {
     fn cancel(&mut self, token: Token) {
         let slot = self.slot(token);
         slot.aborting = true;
-        if slot.inlet.is_armed() || slot.send != Send::None {
-            slot.cancels += 1;
-            let cancel = opcode::AsyncCancel2::new(slot.descriptor.cancel()).build();
-            self.push(token, Kind::Cancel, cancel);
+        let send = match slot.send {
+            Send::None | Send::Over => None,
+            Send::InKernel => Some(Kind::Send),
+            Send::Polling => Some(Kind::Poll),
+        };
+        let receive = slot.inlet.is_armed().then_some(Kind::Recv);
+        for kind in [send, receive].into_iter().flatten() {
+            self.cancel_entry(token, kind);
         }
         // A receive that waits for a buffer is in no kernel, and ends here.
         self.deliver(token);
+    }
+
+    /// Cancels one operation, by its tag: all on a descriptor are looked for among all that the ring has in flight, which
+    /// took 9,000 connections that expired together 1.8 s, and everyone else with them.
+    fn cancel_entry(&mut self, token: Token, kind: Kind) {
+        let cancel = CancelBuilder::user_data(self.tag(token, kind));
+        self.slot(token).cancels += 1;
+        self.push(token, Kind::Cancel, opcode::AsyncCancel2::new(cancel).build());
     }
 
     fn close(&mut self, token: Token) {

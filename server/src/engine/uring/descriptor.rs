@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use io_uring::types::{CancelBuilder, Fd, Fixed};
+use io_uring::types::Fd;
 use io_uring::{Submitter, squeue};
 
 use crate::sys;
@@ -49,15 +49,6 @@ impl Descriptor {
             Self::Direct(_) => squeue::Flags::FIXED_FILE,
             Self::Normal(_) | Self::None => squeue::Flags::empty(),
         }
-    }
-
-    /// A cancel of everything on it.
-    pub(super) fn cancel(&self) -> CancelBuilder {
-        let builder = match self {
-            Self::Direct(place) => CancelBuilder::fd(Fixed(*place)),
-            Self::Normal(_) | Self::None => CancelBuilder::fd(self.fd()),
-        };
-        builder.all()
     }
 }
 

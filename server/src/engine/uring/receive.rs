@@ -7,7 +7,6 @@
 
 use std::num::NonZeroU32;
 
-use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockRef;
 
@@ -404,9 +403,7 @@ impl Uring {
     /// Cancels the receive of a connection.
     pub(super) fn cancel_recv(&mut self, token: Token, pause: Pause) {
         self.slot(token).inlet.pause = Some(pause);
-        let of = self.tag(token, Kind::Recv);
-        self.slot(token).cancels += 1;
-        self.push(token, Kind::Cancel, opcode::AsyncCancel2::new(CancelBuilder::user_data(of)).build());
+        self.cancel_entry(token, Kind::Recv);
     }
 
     /// Tries receives again that found no buffer, as far as buffers have come back.
