@@ -294,11 +294,17 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// Whether looks have been worth it.
+    #[must_use]
+    pub fn is_confident(&self) -> bool {
+        self.share >= LOOK_WORTH
+    }
+
     /// Whether the wait that now begins is to look; then [`Patience::learn`] is told how that went.
     #[must_use]
     pub fn is_worth_a_look(&mut self) -> bool {
         self.slept += 1;
-        let looks = self.share >= LOOK_WORTH || self.slept >= LOOK_EVERY;
+        let looks = self.is_confident() || self.slept >= LOOK_EVERY;
         if looks {
             self.slept = 0;
         }

@@ -3,8 +3,8 @@
 //! Accepting is one multishot operation. A receive takes a provided buffer only when there is something to put in
 //! it, and the bytes are sent from where they lie. A send never waits inside the kernel: when the socket is full the
 //! engine polls for room instead, so that while a slow reader is waited for, its bytes can move out of the shared
-//! buffers into memory of its own. What never waits is a plain system call: a send, a close, and `shutdown`, which in
-//! the ring always takes the detour through a kernel thread.
+//! buffers into memory of its own. What never waits is a plain system call: a send, a look for what comes at once, a
+//! close, and `shutdown`, which in the ring always takes the detour through a kernel thread.
 
 mod accept;
 mod bytes;
@@ -139,7 +139,7 @@ struct Uring {
     over: Vec<(Token, u32)>,
     /// Whether it has been worth it to stay awake, behind each kind of news.
     patience: [Patience; News::COUNT],
-    /// The latest since the last wait that could sleep.
+    /// The latest since the last wait.
     news: Option<News>,
     /// How often idle connections are looked for, when that last began, and how far it is.
     rest_every: Duration,
@@ -351,7 +351,7 @@ impl Uring {
 
     fn close_if_held(&mut self, token: Token) {
         let slot = &mut self.slots[token.index()];
-        // A cancel names the descriptor, which must not be another connection's by the time it runs.
+        // Whatever is still to come speaks of this connection, and not of the next one in its place.
         if !slot.close_held || slot.inlet.is_armed() || slot.cancels > 0 || slot.looks > 0 {
             return;
         }

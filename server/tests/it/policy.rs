@@ -325,6 +325,7 @@ fn a_wait_looks_on_where_something_comes_as_a_rule() {
     assert_eq!(looks(&mut patience, 1_000, |_| true), 1_000);
     // One in twenty comes late.
     assert_eq!(looks(&mut patience, 1_000, |look| look % 20 != 0), 1_000);
+    assert!(patience.is_confident());
 }
 
 #[test]
@@ -333,6 +334,7 @@ fn a_wait_sleeps_where_nothing_comes_or_something_every_other_time() {
         let mut patience = Patience::default();
         let comes = |look: u32| look % every == 1;
         assert!(looks(&mut patience, 100, comes) < 20);
+        assert!(!patience.is_confident());
         // A few in a thousand, to notice a change.
         let later = looks(&mut patience, 10_000, comes);
         assert!((30..=50).contains(&later), "{later} of 10,000 waits looked");

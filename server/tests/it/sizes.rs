@@ -32,9 +32,10 @@ const AMPLE: Sizes = Sizes {
 /// Entries for hardly anything; and the buffers of a server.
 const FEW_ENTRIES: [Sizes; 2] =
     [Sizes { submissions: 1, completions: 2, ..AMPLE }, Sizes { completions: 4096, shared: false, ..AMPLE }];
-/// Two buffers that hold next to nothing, in a ring like the server's.
-const FEW_BUFFERS: [Sizes; 2] = [
+/// Two buffers that hold next to nothing, in a ring like the server's; or four, of which the kernel is given two.
+const FEW_BUFFERS: [Sizes; 3] = [
     Sizes { buffers: 2, buffer_len: 64, ..AMPLE },
+    Sizes { buffers: 4, buffer_len: 64, ..AMPLE },
     Sizes { buffers: 2, buffer_len: 64, shared: false, ..AMPLE },
 ];
 /// A table that is full all the time.
@@ -64,7 +65,7 @@ fn completions_overflow_and_none_is_lost() {
 }
 
 #[test]
-fn two_small_buffers_serve_everyone() {
+fn a_few_small_buffers_serve_everyone() {
     for sizes in FEW_BUFFERS.into_iter().flat_map(all) {
         let worker = Worker::start(sizes, 65_536);
         echoes_exactly(&worker, 50, 20_000);
@@ -74,7 +75,7 @@ fn two_small_buffers_serve_everyone() {
 
 /// Peers that do not read hold every buffer there is, until their bytes move out.
 #[test]
-fn slow_readers_leave_two_small_buffers_to_others() {
+fn slow_readers_leave_a_few_small_buffers_to_others() {
     for sizes in FEW_BUFFERS.into_iter().chain([FEW_OF_ALL]).flat_map(all) {
         let worker = Worker::start(sizes, 4096);
         let slow: Vec<_> = (0..8).map(|_| Peer::connect_narrow(worker.addr)).collect();

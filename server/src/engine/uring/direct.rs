@@ -94,7 +94,7 @@ impl Uring {
     pub(super) fn shut(&mut self, token: Token, result: i32) {
         match -result {
             ..=0 => self.event(token, Event::FinSent),
-            // Everything of this connection was cancelled.
+            // The ring is being taken down.
             libc::ECANCELED => self.fail(token, OpKind::Fin, Fault::Cancelled),
             errno => {
                 let error = io::Error::from_raw_os_error(errno);

@@ -189,7 +189,7 @@ impl Pool {
     /// Lets `change` change bytes that were received just now, and shortens them to the length that it returns.
     pub(super) fn filter(&mut self, span: &mut Span, change: impl FnOnce(&mut [u8]) -> usize) {
         let start = self.offset(span);
-        // SAFETY: the kernel has filled these bytes and writes only behind them, and no send has them yet.
+        // SAFETY: these bytes were filled, whoever fills the buffer writes only behind them, and no send has them yet.
         let bytes = unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), span.len as usize) };
         let kept = change(bytes);
         assert!(kept <= bytes.len(), "more is kept than was received");
@@ -274,7 +274,7 @@ impl Pool {
 
     fn slice(&self, span: &Span) -> &[u8] {
         let start = self.offset(span);
-        // SAFETY: the kernel has filled these bytes and writes only behind them.
+        // SAFETY: these bytes were filled, and whoever fills the buffer writes only behind them.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), span.len as usize) }
     }
 

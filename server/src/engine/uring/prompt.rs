@@ -3,8 +3,9 @@
 //! Many a client connects, sends, reads the echo and half-closes, each without a pause. To have the ring receive takes an
 //! entry, a poll of the socket and a completion each time, and to sleep and be woken takes several times that. So what a
 //! new connection is expected to bring is looked for with recv(2) first, and a moment longer where the wait would sleep;
-//! whether that is worth it is learned ([`Patience`](crate::policy::Patience)). Only the ring can name a direct
-//! descriptor: there nothing is looked for.
+//! whether that is worth it is learned ([`Patience`](crate::policy::Patience)). Nothing is looked for where only the ring can
+//! receive, which is with direct descriptors, and where the kernel is to have every buffer: before Linux 6.12, and while
+//! receives find none.
 
 use std::io;
 use std::time::Duration;
@@ -58,23 +59,28 @@ impl Uring {
     /// Sees to it that a connection receives: by the ring, or first by a look in the next wait.
     pub(super) fn receive_from(&mut self, token: Token, max: u32) {
         let slot = &mut self.slots[token.index()];
+        let goes_on = slot.inlet.stage == Stage::Going || slot.inlet.is_paused() || slot.discarding;
         let is_normal = matches!(slot.descriptor, Descriptor::Normal(_));
-        if !is_normal || slot.inlet.stage == Stage::Going || slot.inlet.is_paused() || slot.discarding {
+        if goes_on || !is_normal || !self.pool.has_room_by_hand() {
             self.arm(token, max);
-        } else if !std::mem::replace(&mut slot.inlet.prompt, true) {
+        } else if !std::mem::replace(&mut slot.inlet.looked_for, true) {
             self.prompt.push(token);
         }
     }
 
     /// Before the kernel is entered: looks for what comes at once, where that has been worth it, and for a moment where the
-    /// wait would sleep. Tells whether there is something to hand out or to reap; then what was queued may not have been
-    /// submitted yet.
+    /// wait would sleep. Tells whether something came; then what was queued may not have been submitted yet.
     pub(super) fn look_on(&mut self, may_sleep: bool) -> io::Result<bool> {
         let mut prompt = std::mem::take(&mut self.prompt);
         let mut came = false;
         // With direct descriptors a send is an entry, whose own completion would end the look.
         let news = self.news.take().filter(|_| !self.table.is_there());
-        if let Some(news) = news.filter(|&news| self.patience[news as usize].is_worth_a_look()) {
+        let is_worth_it = |news: &News| {
+            let patience = &mut self.patience[*news as usize];
+            // A trial takes a moment to wait.
+            if may_sleep { patience.is_worth_a_look() } else { patience.is_confident() }
+        };
+        if let Some(news) = news.filter(is_worth_it) {
             if may_sleep && self.ring.has_submissions() {
                 self.ring.enter(Some(Duration::ZERO), self.now)?;
             }
@@ -88,35 +94,35 @@ impl Uring {
                 }
                 std::hint::spin_loop();
             }
-            // Without a moment to wait nothing is learned.
             if may_sleep {
                 self.patience[news as usize].learn(came);
             }
         }
         for token in prompt.drain(..) {
             let inlet = &mut self.slot(token).inlet;
-            if std::mem::take(&mut inlet.prompt)
+            if std::mem::take(&mut inlet.looked_for)
                 && let Some(max) = inlet.unattended()
             {
                 self.arm(token, max);
             }
         }
-        // What is asked for from here on stands behind it, and nothing is by then: the list keeps its memory.
-        self.prompt.append(&mut prompt);
+        // The list keeps its memory.
+        prompt.append(&mut self.prompt);
+        self.prompt = prompt;
         Ok(came)
     }
 
     /// Receives what is there for a connection, and tells whether there was something.
     fn look(&mut self, token: Token) -> bool {
         let slot = &mut self.slots[token.index()];
-        let asked = slot.inlet.unattended().filter(|_| slot.inlet.prompt);
+        let asked = slot.inlet.unattended().filter(|_| slot.inlet.looked_for);
         let (Some(max), Descriptor::Normal(fd)) = (asked, &slot.descriptor) else { return false };
-        let Some(room) = self.pool.hand(max) else { return false };
+        let Some(room) = self.pool.room_by_hand(max) else { return false };
         match SockRef::from(fd).recv_with_flags(room, libc::MSG_DONTWAIT) {
             Ok(0) => self.ended(token, 0),
             Ok(len) => {
                 let len = u32::try_from(len).expect("no more than was asked for");
-                let span = self.pool.filled(len);
+                let span = self.pool.filled_by_hand(len);
                 let owed = self.take_span(token, span);
                 self.brought(token, len, owed);
             }
@@ -125,7 +131,7 @@ impl Uring {
                 errno => self.ended(token, errno),
             },
         }
-        self.slot(token).inlet.prompt = false;
+        self.slot(token).inlet.looked_for = false;
         self.deliver(token);
         true
     }

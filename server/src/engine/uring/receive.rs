@@ -1,4 +1,5 @@
-//! Receiving on the ring: a multishot operation at first, single ones once a peer turned out faster than we may be.
+//! Receiving on the ring, what did not come at once (`prompt`): a multishot operation at first, single ones once a peer turned
+//! out faster than we may be.
 //!
 //! A multishot receive spares each message an entry, a futile look and a poll: 3.5 % of the server's CPU under churn.
 //! But it goes on while the loop asks for nothing, so what it brings early is counted here and handed over when asked
@@ -52,7 +53,7 @@ pub(super) struct Inlet {
     listed: bool,
     pub(super) stage: Stage,
     /// It stands in `prompt`.
-    pub(super) prompt: bool,
+    pub(super) looked_for: bool,
     /// It has received something, or was made, since idle connections were last looked for.
     stirred: bool,
 }
@@ -98,7 +99,7 @@ impl Inlet {
         !stirred && receives && self.asked.is_some() && self.pause.is_none()
     }
 
-    /// A cancel found nothing: whatever it was for, there is none under way now.
+    /// A cancel found nothing. It was the receive's, or the loop has given the connection up, and pauses for ever.
     pub(super) fn cancel_missed(&mut self) {
         self.pause = None;
     }
@@ -119,7 +120,8 @@ impl Inlet {
         self.asked.is_some()
     }
 
-    /// How much the loop asks for that nothing in the kernel waits for.
+    /// How much the loop asks for that nothing in the kernel waits for, nor for a buffer. (A FIN that the ledger withholds is
+    /// asked for like this too.)
     pub(super) fn unattended(&self) -> Option<u32> {
         self.asked.filter(|_| !self.is_armed() && !self.starved).map(NonZeroU32::get)
     }

@@ -39,7 +39,9 @@ impl Uring {
         let came = self.look_on(may_sleep)?;
         // With something to hand out and nothing to submit there is no reason to enter the kernel.
         let has_reason = !busy || self.ring.has_submissions();
-        if has_reason && !came {
+        // What came is dealt with first, but where waits do not sleep, nothing says when the next would submit.
+        let comes_first = came && (may_sleep || !self.ring.has_submissions());
+        if has_reason && !comes_first {
             self.ring.enter(timeout, self.now)?;
         }
         self.now = clock();

@@ -8,8 +8,13 @@ use super::{Buffer, NONE, Pool, Span};
 const ROOM_MIN: u32 = 16 << 10;
 
 impl Pool {
-    /// Room to receive into, at most `max` bytes; none where every buffer is in use or the kernel's.
-    pub(in super::super) fn hand(&mut self, max: u32) -> Option<&mut [MaybeUninit<u8>]> {
+    /// Whether there is room: not where every buffer is in use or the kernel's.
+    pub(in super::super) fn has_room_by_hand(&self) -> bool {
+        self.hand.is_some() || !self.reserve.is_empty()
+    }
+
+    /// Room to receive into, at most `max` bytes, if there is some.
+    pub(in super::super) fn room_by_hand(&mut self, max: u32) -> Option<&mut [MaybeUninit<u8>]> {
         if let Some(hand) = self.hand {
             let state = &mut self.buffers[usize::from(hand)];
             if state.spans == 0 {
@@ -35,8 +40,8 @@ impl Pool {
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().cast(), len) })
     }
 
-    /// The first `len` bytes of what [`Pool::hand`] gave were filled.
-    pub(in super::super) fn filled(&mut self, len: u32) -> Span {
+    /// The first `len` bytes of what [`Pool::room_by_hand`] gave were filled.
+    pub(in super::super) fn filled_by_hand(&mut self, len: u32) -> Span {
         let buffer = self.hand.expect("a buffer was given to be filled");
         self.span(buffer, len)
     }
