@@ -154,6 +154,9 @@ pub struct Rtt {
     /// Messages per second in all, on a schedule that does not wait for the server.
     #[arg(short, long, value_name = "RATE")]
     pub rate: Option<PerSecond>,
+    /// Messages that are due at the same moment on one connection, at most --depth.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = depth, requires = "rate")]
+    pub burst: u32,
     /// How long messages count.
     #[arg(short, long, value_name = "D", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
@@ -176,7 +179,8 @@ One thread does it all; for more load run several, each on a processor of its ow
 Examples:
   finwait-loadgen rtt                             1,000 connections, one message each at a time
   finwait-loadgen rtt 10.0.0.9:7 -c 100 -r 50k    50,000 messages per second, on a schedule
-  finwait-loadgen rtt -c 8 --size 1MiB --depth 4  throughput";
+  finwait-loadgen rtt -c 8 --size 1MiB --depth 4  throughput
+  finwait-loadgen rtt -r 500k --depth 16 --burst 16   sixteen at once on each connection in turn";
 
 /// What `ledger` is told.
 #[derive(Debug, Args)]

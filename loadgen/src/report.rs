@@ -102,6 +102,8 @@ pub struct Settings {
     pub hold_ns: Option<u64>,
     /// Round trips: messages of a connection that may be under way at a time.
     pub depth: Option<u32>,
+    /// Round trips on a schedule: messages that are due at the same moment on one connection.
+    pub burst: Option<u32>,
     /// Round trips: how long messages flow before they count.
     pub warm_up_ns: Option<u64>,
     /// Ledger: sessions of this run; connections are those at a time.

@@ -46,6 +46,8 @@ pub struct Rtt {
     pub depth: u32,
     /// Messages per second over all connections, on a schedule that waits for nobody; `None` for a closed loop.
     pub rate: Option<f64>,
+    /// On a schedule: messages that are due at the same moment on the same connection, from 1 to `depth`.
+    pub burst: u32,
     /// How long messages flow before they count.
     pub warm_up: Duration,
     /// How long they count. With zero there are none: connections stand, part and end.
@@ -113,6 +115,7 @@ pub fn run_by(
         size: rtt.size,
         depth: rtt.depth,
         rate: rtt.rate,
+        burst: rtt.burst,
         warm_up_ns: nanos(rtt.warm_up),
         duration_ns: nanos(rtt.duration),
     };
@@ -145,6 +148,8 @@ fn check(rtt: &Rtt) -> io::Result<()> {
         format!("all connections have at most {PLACES_MAX} messages in flight")
     } else if rtt.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         "a rate is more than 0".to_owned()
+    } else if !(1..=rtt.depth).contains(&rtt.burst) {
+        "a burst has from 1 to as many messages as a connection has in flight".to_owned()
     } else {
         return Ok(());
     };

@@ -104,6 +104,8 @@ pub struct Job {
 pub struct Messages {
     /// How many of one connection may be under way.
     pub depth: u32,
+    /// How many of one connection are due at the same moment, on a schedule.
+    pub burst: u32,
     /// How long they flow before they count.
     pub warm_up: Duration,
 }
@@ -195,7 +197,12 @@ impl Job {
     /// # Errors
     /// As [`Job::storm`].
     pub fn rtt(rtt: &Rtt) -> Result<Self, String> {
-        let Rtt { connections, size, depth, rate, duration, warm_up, .. } = *rtt;
+        let Rtt { connections, size, depth, rate, burst, duration, warm_up, .. } = *rtt;
+        if burst > depth {
+            return Err(format!(
+                "--burst {burst} is more than a connection may have under way: use --depth {burst} or more"
+            ));
+        }
         if u64::from(connections) * u64::from(depth) > PLACES_MAX {
             return Err(format!(
                 "-c {connections} with --depth {depth} are more messages at a time than the {PLACES_MAX} that can be kept \
@@ -206,7 +213,7 @@ impl Job {
             connections: Some(connections),
             duration: Some(duration),
             rate: rate.map(|rate| rate.0),
-            messages: Some(Messages { depth, warm_up }),
+            messages: Some(Messages { depth, burst, warm_up }),
             ..Self::new(Kind::Rtt, &rtt.common, (size.into(), 0))?
         })
     }

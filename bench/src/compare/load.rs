@@ -193,6 +193,9 @@ pub(super) fn trips(remote: SocketAddr, connections: u32, size: u32, depth: u32)
         size,
         depth,
         rate: None,
+        // What is under way together is sent together: one by one, messages keep each server busy all the time, with turns as
+        // small as its speed allows.
+        burst: depth,
         warm_up: WARM_UP,
         duration: Duration::ZERO,
         timeout: TIMEOUT,

@@ -271,7 +271,7 @@ fn echoes() -> Vec<Row> {
         Row::field("echo-10k", "64 B ping-pong on 10,000 connections", &echo(10_000, 64, 1), KIB_4, &small()),
         Row::field(
             "pipelined",
-            "64 B, 16 in flight on each of 64 connections",
+            "64 B, 16 at once on each of 64 connections in turn",
             &echo(64, 64, 16),
             KIB_4,
             &piped,

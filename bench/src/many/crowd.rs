@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
         size: MESSAGE,
         depth: 1,
         rate: None,
+        burst: 1,
         warm_up: Duration::ZERO,
         duration: FLOW,
         timeout: TIMEOUT,

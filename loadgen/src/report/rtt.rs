@@ -40,12 +40,16 @@ pub struct Rtt {
 /// What each connection does, for whoever has not read the help.
 pub(super) fn script(report: &Report) -> String {
     let config = &report.config;
+    let each = match config.burst.unwrap_or(1) {
+        1 => "has its turn".to_owned(),
+        burst => format!("has {burst} messages due at once"),
+    };
     let pace = match (config.rate, config.depth.unwrap_or(1)) {
         (Some(_), 1) => {
-            "one after the other has its turn on a schedule, with one message under way".to_owned()
+            format!("one after the other {each} on a schedule, with one message under way")
         }
         (Some(_), depth) => {
-            format!("one after the other has its turn on a schedule, with up to {depth} messages under way")
+            format!("one after the other {each} on a schedule, with up to {depth} messages under way")
         }
         (None, 1) => "each sends a message as soon as the one before is back".to_owned(),
         (None, depth) => format!("each keeps {depth} messages under way"),

@@ -96,6 +96,7 @@ impl Run<'_> {
             frozen: job.frozen,
             hold_ns: (!job.hold.is_zero()).then(|| nanos(job.hold)),
             depth: job.messages.map(|messages| messages.depth),
+            burst: job.messages.map(|messages| messages.burst),
             warm_up_ns: job.messages.map(|messages| nanos(messages.warm_up)),
             sessions: job.claims.as_ref().map(|claims| claims.sessions),
             server_pid: job.server_pid.map(std::num::NonZeroU32::get),

@@ -65,6 +65,7 @@ impl Run<'_> {
             size: u32::try_from(self.job.size).unwrap_or(u32::MAX),
             depth: messages.depth,
             rate: self.job.rate,
+            burst: messages.burst,
             warm_up: messages.warm_up,
             duration: self.job.duration.unwrap_or_default(),
             timeout: self.job.timeout,

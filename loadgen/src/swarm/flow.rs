@@ -43,6 +43,8 @@ pub struct Flow {
     pub depth: u32,
     /// Messages per second, over all connections; `None` where each follows the one before.
     pub rate: Option<f64>,
+    /// Messages that a schedule makes due at the same moment on the same connection.
+    pub burst: u32,
     /// How long they flow before they count.
     pub warm_up_ns: Nanos,
     /// How long they count.
@@ -282,7 +284,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
     fn reckon(&mut self, end: Nanos) {
         self.back = self.lanes.iter().map(Lane::back).sum();
         let begun: u64 = self.lanes.iter().map(|lane| lane.begun).sum();
-        while self.schedule.is_some_and(|schedule| schedule.at(self.next) < end) {
+        while self.planned(self.next).is_some_and(|planned| planned < end) {
             self.next += 1;
         }
         let due = if self.schedule.is_some() { self.next } else { begun };
@@ -311,17 +313,26 @@ impl<'s, 'a> Traffic<'s, 'a> {
         worked
     }
 
-    /// Makes messages due, each on the connection whose turn it is, and puts those that have a place into the queue;
+    /// When the `nth` message of all is due, if there is a schedule: with the first of its burst.
+    fn planned(&self, nth: u64) -> Option<Nanos> {
+        self.schedule.map(|schedule| schedule.at(nth - nth % u64::from(self.flow.burst)))
+    }
+
+    /// Makes messages due, each burst on the connection whose turn it is, and puts those that have a place into the queue;
     /// whether there were any.
     fn take_due(&mut self, now: Nanos) -> bool {
-        let Some(schedule) = self.schedule.filter(|_| self.span != Span::Ending) else { return false };
+        if self.span == Span::Ending {
+            return false;
+        }
         for nth in 0..DUE_PER_LOOK {
-            if schedule.at(self.next) > now {
+            if self.planned(self.next).is_none_or(|planned| planned > now) {
                 return nth > 0;
             }
             self.next += 1;
             let key = self.order[self.turn];
-            self.turn = if self.turn + 1 < self.order.len() { self.turn + 1 } else { 0 };
+            if self.next % u64::from(self.flow.burst) == 0 {
+                self.turn = if self.turn + 1 < self.order.len() { self.turn + 1 } else { 0 };
+            }
             let lane = &mut self.lanes[key];
             lane.due += 1;
             if lane.alive && !lane.queued && lane.flying < self.flow.depth {
@@ -339,7 +350,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
         let mut next = self.next_sweep;
         if self.span != Span::Ending {
             next = next.min(self.until);
-            next = next.min(self.schedule.map_or(Nanos::MAX, |schedule| schedule.at(self.next)));
+            next = next.min(self.planned(self.next).unwrap_or(Nanos::MAX));
         }
         Duration::from_nanos(next.saturating_sub(now)).min(POLL_MAX)
     }

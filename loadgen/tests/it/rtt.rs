@@ -5,8 +5,11 @@
 
 mod program;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use finwait_loadgen::control::Control;
@@ -32,6 +35,7 @@ fn short(server: &Impolite) -> Rtt {
         size: SIZE as u32,
         depth: 1,
         rate: None,
+        burst: 1,
         warm_up: Duration::from_millis(20),
         duration: Duration::from_millis(200),
         timeout: Duration::from_secs(30),
@@ -253,6 +257,39 @@ fn latency_counts_from_the_planned_moment() {
     assert!((1..20).contains(&late) && measured.messages > 200, "{late}: {measured:?}");
 }
 
+/// The messages of a burst are due and sent together, and bursts are as far apart as their messages would be.
+#[test]
+fn a_burst_is_due_at_once_and_sent_at_once() {
+    const BURST: u32 = 8;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = listener.local_addr().unwrap();
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 4096];
+        let mut reads = 0;
+        loop {
+            let read = stream.read(&mut bytes).unwrap();
+            if read == 0 {
+                return reads;
+            }
+            reads += 1;
+            stream.write_all(&bytes[..read]).unwrap();
+        }
+    });
+    let whole = short(&serve(Manner::Polite));
+    let (rate, duration) = (Some(400.0), Duration::from_millis(500));
+    let warm_up = Duration::ZERO;
+    let rtt =
+        Rtt { remote, connections: 1, depth: 2 * BURST, burst: BURST, rate, duration, warm_up, ..whole };
+    let measured = run(&rtt);
+    assert_eq!(ended(&measured), [(Clean, 1)]);
+    let bursts = (measured.elapsed.as_secs_f64() * 400.0 / f64::from(BURST)).ceil() as u64;
+    assert_eq!(measured.messages + measured.unfinished, bursts * u64::from(BURST), "{measured:?}");
+    // Behind the one message that each connection has first.
+    let reads = echo.join().unwrap();
+    assert!(reads <= bursts + 1, "{reads} reads of {bursts} bursts");
+}
+
 /// A server that does not keep up: nothing is dropped, and what it owes at the end is known.
 #[test]
 fn what_waits_for_a_place_is_unfinished_at_the_end() {
@@ -322,6 +359,8 @@ fn what_has_no_meaning_is_refused() {
         Rtt { size: rtt::SIZE_MAX + 1, ..whole.clone() },
         Rtt { depth: 0, ..whole.clone() },
         Rtt { depth: rtt::DEPTH_MAX + 1, ..whole.clone() },
+        Rtt { burst: 0, ..whole.clone() },
+        Rtt { depth: 3, burst: 4, ..whole.clone() },
         Rtt { connections: 1 << 20, depth: 65, ..whole.clone() },
         Rtt { rate: Some(0.0), ..whole.clone() },
         Rtt { rate: Some(f64::NAN), ..whole },

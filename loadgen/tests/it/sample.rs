@@ -306,6 +306,7 @@ pub(crate) fn rtt() -> Report {
     report.config.tail_bytes = 0;
     report.config.rate = Some(50_000.0);
     report.config.duration_ns = Some(100 * MS);
+    report.config.burst = Some(1);
     report.config.warm_up_ns = Some(200 * MS);
     report.config.depth = Some(1);
     report.outcomes = outcomes(&[(Outcome::Clean, 1_000)]);
@@ -397,6 +398,7 @@ fn settings() -> Settings {
         frozen: false,
         hold_ns: None,
         depth: None,
+        burst: None,
         warm_up_ns: None,
         sessions: None,
         server_pid: None,

@@ -66,8 +66,9 @@ impl Traffic<'_, '_> {
 
     /// When the next message of a lane was due, or is. That follows from its number, so a queue needs no memory.
     fn due_at(&self, lane: &Lane, now: Nanos) -> Nanos {
-        let nth = lane.position + lane.begun * self.order.len() as u64;
-        self.schedule.map_or(now, |schedule| schedule.at(nth))
+        let burst = u64::from(self.flow.burst);
+        let turns = lane.position + lane.begun / burst * self.order.len() as u64;
+        self.planned(turns * burst).unwrap_or(now)
     }
 
     /// Sends what can be sent of messages that have a place: all of it in one call, up to the size of a piece.
