@@ -330,7 +330,7 @@ impl<'s, 'a> Traffic<'s, 'a> {
             }
             self.next += 1;
             let key = self.order[self.turn];
-            if self.next % u64::from(self.flow.burst) == 0 {
+            if self.next.is_multiple_of(u64::from(self.flow.burst)) {
                 self.turn = if self.turn + 1 < self.order.len() { self.turn + 1 } else { 0 };
             }
             let lane = &mut self.lanes[key];
