@@ -44,8 +44,8 @@ pub struct Hand {
 /// siblings. With SO_REUSEPORT from the start a second server of the same user would take half of the connections,
 /// and nobody would be told.
 ///
-/// A port that is taken is tried again for a second ([`PORT_RETRIES`]), for its holder may be a server that was killed and is not yet
-/// gone from the kernel.
+/// A port that is taken is tried again for a second ([`PORT_RETRIES`]), for its holder may be a server that was killed and
+/// is not yet gone from the kernel.
 ///
 /// # Errors
 /// As socket(2), bind(2) and listen(2).

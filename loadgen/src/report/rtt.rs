@@ -46,7 +46,7 @@ pub(super) fn script(report: &Report) -> String {
     };
     let pace = match (config.rate, config.depth.unwrap_or(1)) {
         (Some(_), 1) => {
-            format!("one after the other {each} on a schedule, with one message under way")
+            "one after the other has its turn on a schedule, with one message under way".to_owned()
         }
         (Some(_), depth) => {
             format!("one after the other {each} on a schedule, with up to {depth} messages under way")

@@ -173,7 +173,7 @@ impl Uring {
             slot.inlet.starved = false;
             slot.inlet.asked = None;
             self.fail(token, OpKind::Recv, Fault::Cancelled);
-        } else if !self.slot(token).inlet.is_armed() && !self.slot(token).inlet.starved {
+        } else if self.slot(token).inlet.unattended().is_some() {
             self.receive_from(token, max);
         }
     }
