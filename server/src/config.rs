@@ -139,7 +139,7 @@ pub struct Serve {
     /// of descriptors allows as it has workers (uring only, Linux 6.13).
     #[arg(long, value_name = "WHERE", env = "FINWAIT_DESCRIPTORS", default_value = "normal")]
     pub descriptors: Descriptors,
-    /// Worker threads, or auto: one per processor.
+    /// Worker threads, or auto: one per processor. With more, they take turns (SCHED_BATCH).
     #[arg(long, value_name = "N|auto", env = "FINWAIT_WORKERS", default_value = "auto")]
     pub workers: Workers,
     /// The most bytes that one connection may owe before it is no longer received from (1KiB to 1GiB).
@@ -197,8 +197,13 @@ pub struct Workers(NonZeroUsize);
 
 impl Workers {
     fn auto() -> Self {
-        Self(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+        Self(processors())
     }
+}
+
+/// Processors that this process may use.
+pub(crate) fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 impl FromStr for Workers {

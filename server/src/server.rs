@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::drain::{Drain, Stage};
 use crate::engine::{self, Descriptors, EngineKind};
 use crate::ledger::store::OpenError;
@@ -252,12 +252,17 @@ impl Server {
         };
         let run = engine::run(self.engine, self.descriptors);
         let sockets = Arc::clone(&self.sockets);
+        // They would interrupt one another at each message, and so take in fewer at a time.
+        let take_turns = config.workers > config::processors();
         let thread =
             std::thread::Builder::new().name(format!("worker-{}", self.workers.len())).spawn(move || {
                 // Given back after the last close of this worker.
                 let _sockets = sockets;
                 // However this worker ends, the others must not go on without it: half a server helps nobody.
                 let _drain_others = DrainOnDrop(Arc::clone(&settings.drain));
+                if take_turns && let Err(error) = sys::wake_in_turn() {
+                    tracing::debug!("the workers do not take turns, no SCHED_BATCH: {error}");
+                }
                 run(sources, &settings, &ready)
             })?;
         self.workers.push(Worker { metrics, thread });

@@ -169,6 +169,32 @@ pub fn descriptor_limit() -> io::Result<u64> {
     rlimit::Resource::NOFILE.get().map(|(soft, _)| soft)
 }
 
+/// Has this thread wait, when it wakes, until others have slept or used up their slice of time, instead of interrupting
+/// them (sched(7), SCHED_BATCH).
+///
+/// # Errors
+/// As pthread_setschedparam(3).
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a plain call into the system")]
+pub fn wake_in_turn() -> io::Result<()> {
+    // SAFETY: a plain structure of numbers, of which this policy takes 0 alone.
+    let priority: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: it has no preconditions.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: this thread lives, and the structure outlives the call.
+    let error = unsafe { libc::pthread_setschedparam(this, libc::SCHED_BATCH, &raw const priority) };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// Has this thread wait for its turn when it wakes, where the system can do that.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn wake_in_turn() -> io::Result<()> {
+    Ok(())
+}
+
 /// Calls `act` on a thread of its own at every SIGTERM and SIGINT.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! - `output`: JSON and plain lines, and a stdout that nobody reads.
 //! - `ring`: what io_uring is asked for, by who is idle and by who is not.
 //! - `signals`: one drains, a second one expires.
+//! - `workers`: how its threads are scheduled.
 
 mod arguments;
 mod check;
@@ -17,3 +18,5 @@ mod output;
 #[cfg(target_os = "linux")]
 mod ring;
 mod signals;
+#[cfg(target_os = "linux")]
+mod workers;
