@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use finwait_bench::many::{self, crowd};
 use finwait_bench::peers::{self, Failure};
-use finwait_bench::{compare, floor};
+use finwait_bench::{compare, floor, platform};
 use finwait_loadgen::{config::Thaw, freeze};
 
 const FAILED: u8 = 1;
@@ -16,6 +16,9 @@ const USAGE: u8 = 2;
 #[derive(Parser)]
 #[command(name = "finwait-bench", version)]
 struct Cli {
+    /// End with this process, which is the one that started us.
+    #[arg(long, value_name = "PID", hide = true)]
+    end_with: Option<u32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,7 +46,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Err(why) = cli.end_with.map_or(Ok(()), platform::end_with) {
+        return fail(FAILED, &why);
+    }
+    match cli.command {
         Command::Compare(args) => match compare::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
             // The report has said which goal was missed.

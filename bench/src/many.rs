@@ -16,7 +16,7 @@ use finwait_loadgen::outcome::Outcome;
 use serde::Serialize;
 
 use self::crowd::{Running, Seen};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::{Result, machine, platform};
 
 pub mod crowd;
@@ -80,7 +80,9 @@ pub fn run(args: &Args) -> Result<bool> {
     let workers = args.workers.to_string();
     // A crowd that is late must not find that it was waited for long enough.
     let flags = ["--descriptors", "direct", "--workers", &workers, "--linger-timeout", "60s"];
-    let server = Server::start(&program, &[&["peer", "uring", "--"], &flags[..]].concat())?;
+    let with_us = server::ends_with_us();
+    let with_us = with_us.each_ref().map(String::as_str);
+    let server = Server::start(&program, &[&with_us[..], &["peer", "uring", "--"], &flags].concat())?;
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port));
     let (resident_empty_bytes, slab_before) = (server.resident()?, machine::slab_of_the_living()?);
     let crowds = args.connections.div_ceil(CROWD);

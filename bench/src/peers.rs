@@ -87,9 +87,6 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// End with this process, which is the one that started us: Linux alone.
-    #[arg(long, value_name = "PID", hide = true)]
-    pub end_with: Option<u32>,
 }
 
 /// What a server is told, as it takes it.
@@ -135,8 +132,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let names: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
         Failure::Usage(format!("there is no server `{}` here; there are {}", args.name, names.join(", ")))
     })?;
-    #[cfg(target_os = "linux")]
-    args.end_with.map_or(Ok(()), programs::end_with)?;
     if let Err(error) = finwait_server::sys::raise_descriptor_limit() {
         eprintln!("finwait-bench: the descriptor limit cannot be raised: {error}");
     }

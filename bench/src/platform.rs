@@ -2,29 +2,45 @@
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{
-    children_cpu, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
+    children_cpu, end_with, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu,
+    wait_readable,
 };
 #[cfg(target_os = "linux")]
 pub use linux::{
-    children_cpu, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu, wait_readable,
+    children_cpu, end_with, monotonic, pin_to, process_cpu, socket_from, start_connect, thread_cpu,
+    wait_readable,
 };
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io;
     use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::time::Duration;
+    use std::{io, process};
 
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sched::{CpuSet, sched_setaffinity};
+    use nix::sys::prctl::set_pdeathsig;
     use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::signal::Signal;
     use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
     use nix::sys::time::TimeVal;
     use nix::time::{ClockId, clock_getcpuclockid};
-    use nix::unistd::Pid;
+    use nix::unistd::{Pid, getppid};
     use socket2::{Domain, Protocol, Socket, Type};
+
+    /// Ends this process with the thread that started it, which is one of process `parent` unless that has ended already.
+    ///
+    /// # Errors
+    /// As prctl, PR_SET_PDEATHSIG.
+    pub fn end_with(parent: u32) -> io::Result<()> {
+        set_pdeathsig(Signal::SIGKILL)?;
+        if getppid().as_raw() as u32 != parent {
+            process::exit(1);
+        }
+        Ok(())
+    }
 
     /// Moves this thread to one CPU; what it spawns from now on starts there.
     ///
@@ -117,6 +133,14 @@ mod elsewhere {
     use std::time::Duration;
 
     use socket2::Socket;
+
+    /// Ends this process with another one.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn end_with(_parent: u32) -> io::Result<()> {
+        Err(unsupported())
+    }
 
     /// Moves this thread to one CPU.
     ///

@@ -5,13 +5,19 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-use std::{fs, thread};
+use std::{fs, process, thread};
 
 use crate::peers::cpu;
 use crate::{machine, platform};
 
 /// How long a server may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(10);
+
+/// What tells this program, as a child of the calling thread, not to outlive it.
+#[must_use]
+pub fn ends_with_us() -> [String; 2] {
+    ["--end-with".to_owned(), process::id().to_string()]
+}
 
 /// A running server; dropped, it is killed.
 pub struct Server {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::load::{Load, Sample};
 use crate::Result;
-use crate::server::Server;
+use crate::server::{self, Server};
 
 /// The core of the servers, and that of the load.
 pub(super) const CPUS: [usize; 2] = [0, 1];
@@ -100,8 +100,9 @@ impl Entrant {
         ));
         let file = TempFile(file);
         let name = file.0.to_string_lossy();
-        let args: Vec<&str> =
-            side.args.iter().map(|arg| if arg == NEW_FILE { &*name } else { arg.as_str() }).collect();
+        let with_us = server::ends_with_us();
+        let args = with_us.iter().chain(&side.args);
+        let args: Vec<&str> = args.map(|arg| if arg == NEW_FILE { &*name } else { arg.as_str() }).collect();
         let mut server = Server::start_apart(program, &args, CPUS)?;
         let port = if load.is_ledger() { server.second_port()? } else { server.port };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -13,7 +13,7 @@ use finwait_loadgen::control::Control;
 use finwait_loadgen::rtt::{self, Mark, Rtt};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, platform};
+use crate::{Result, platform, server};
 
 /// Source addresses of a crowd, 127.1.N.1 and on: with fewer, ports would have to be searched for.
 const SOURCES: u8 = 16;
@@ -121,6 +121,7 @@ impl Running {
         network: u8,
     ) -> io::Result<Self> {
         let mut child = Command::new(program)
+            .args(server::ends_with_us())
             .args(["crowd", &target.to_string(), &connections.to_string(), &network.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -8,17 +8,15 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{env, fs, io, process, thread};
+use std::{env, fs, io, thread};
 
 use clap::Args as ClapArgs;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::getppid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Failure, Job, say_listening};
+use crate::server;
 
 const NODE: &str = include_str!("node.js");
 const HAPROXY: &str = include_str!("haproxy.cfg");
@@ -93,8 +91,6 @@ pub(super) fn external(job: &Job) -> Result<(), Failure> {
 #[derive(Debug, ClapArgs)]
 pub struct SayWhen {
     addr: SocketAddr,
-    #[arg(long)]
-    end_with: u32,
 }
 
 /// Waits until an address is listened on, by connecting, and says so.
@@ -102,26 +98,16 @@ pub struct SayWhen {
 /// # Errors
 /// When stdout is closed.
 pub fn say_when(args: &SayWhen) -> Result<(), Failure> {
-    end_with(args.end_with)?;
     while TcpStream::connect(args.addr).is_err() {
         thread::sleep(LOOK);
     }
     Ok(say_listening(args.addr)?)
 }
 
-/// Ends this process with the one that started it, which is `parent` unless it has ended already.
-pub(super) fn end_with(parent: u32) -> io::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
-    if getppid().as_raw() as u32 != parent {
-        process::exit(1);
-    }
-    Ok(())
-}
-
 /// This program, as a child that does not outlive the process.
 fn ours(args: &[&str]) -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
-    command.args(args).args(["--end-with", &process::id().to_string()]).stdin(Stdio::null());
+    command.args(server::ends_with_us()).args(args).stdin(Stdio::null());
     Ok(command)
 }
 

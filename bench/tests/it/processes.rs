@@ -46,11 +46,7 @@ fn threads_and_processes_that_ended_count() {
     let ended = cpu::of_tree(server.pid()).unwrap();
     assert!(ended > Duration::from_millis(20), "{ended:?}");
     assert!(pids.len() > 1, "{pids:?}");
-    let mut looks = PATIENCE.as_millis() / 10;
-    while cpu::of_tree(server.pid()).unwrap() < ended * 3 / 2 {
-        looks = looks.checked_sub(1).expect("what a child uses does not count");
-        thread::sleep(PATIENCE / 3000);
-    }
+    wait_until("what a child uses counts", || cpu::of_tree(server.pid()).unwrap() >= ended * 3 / 2);
     for pid in cpu::processes(server.pid()).unwrap() {
         kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
     }
@@ -86,4 +82,37 @@ fn a_process_that_stands_still_goes_on() {
     assert!(ended.success());
     assert_eq!(line, "watching\n");
     assert!(!stat.contains(") T "), "{stat}");
+}
+
+/// Killed, a comparison leaves none of its servers behind.
+#[test]
+fn servers_end_with_the_comparison() {
+    let mut comparison = Command::new(program())
+        .args(["compare", "--only", "echo-64", "--against", "epoll"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let servers = || {
+        let family = cpu::processes(comparison.id()).unwrap();
+        family.into_iter().filter(|&pid| pid != comparison.id()).collect::<Vec<_>>()
+    };
+    wait_until("both are there", || servers().len() >= 2);
+    let servers = servers();
+    comparison.kill().unwrap();
+    comparison.wait().unwrap();
+    // Who has ended and was not waited for yet is a zombie.
+    let runs =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    wait_until("they are gone", || !servers.iter().any(runs));
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut looks = PATIENCE.as_millis() / 10;
+    while !is_so() {
+        looks = looks.checked_sub(1).unwrap_or_else(|| panic!("never: {what}"));
+        thread::sleep(PATIENCE / 3000);
+    }
 }
