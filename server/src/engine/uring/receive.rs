@@ -93,7 +93,7 @@ impl Inlet {
     }
 
     /// Whether it waits in a receive and has received nothing since this was last asked.
-    pub(super) fn is_idle(&mut self) -> bool {
+    pub(super) fn take_idle(&mut self) -> bool {
         let stirred = std::mem::take(&mut self.stirred);
         let receives = matches!(self.in_kernel, InKernel::Single | InKernel::Multishot);
         !stirred && receives && self.asked.is_some() && self.pause.is_none()

@@ -23,7 +23,7 @@ impl Uring {
         // The ends of these cancels end the wait, so the others follow at once.
         while found < REST_EACH && self.resting < self.slots.len() {
             let slot = &mut self.slots[self.resting];
-            if slot.inlet.is_idle() && !slot.discarding && !slot.aborting {
+            if slot.inlet.take_idle() && !slot.discarding && !slot.aborting {
                 let index = u32::try_from(self.resting).expect("fewer than 2^32 connections");
                 self.cancel_recv(Token(index), Pause::Idle);
                 found += 1;
