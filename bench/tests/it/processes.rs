@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::check;
-use crate::support::{PATIENCE, connect, program, start};
+use crate::support::{connect, program, runs, start, wait_until};
 
 /// How long a server without descriptors is watched.
 const WATCHED: Duration = Duration::from_millis(500);
@@ -102,17 +102,5 @@ fn servers_end_with_the_comparison() {
     let servers = servers();
     comparison.kill().unwrap();
     comparison.wait().unwrap();
-    // Who has ended and was not waited for yet is a zombie.
-    let runs =
-        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    wait_until("they are gone", || !servers.iter().any(runs));
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut looks = PATIENCE.as_millis() / 10;
-    while !is_so() {
-        looks = looks.checked_sub(1).unwrap_or_else(|| panic!("never: {what}"));
-        thread::sleep(PATIENCE / 3000);
-    }
+    wait_until("they are gone", || !servers.iter().any(|&pid| runs(pid)));
 }

@@ -1,12 +1,10 @@
 //! The programs that people run. They are not on every machine, so `.ci/steps/peers` alone runs these.
 
-use std::{fs, thread};
-
 use finwait_bench::peers::cpu;
 use finwait_bench::server::Server;
 
 use crate::check::{self, Check};
-use crate::support::{PATIENCE, start};
+use crate::support::{runs, start, wait_until};
 
 const CHECKS: [(&str, Check); 6] = [
     ("a few bytes and the FIN at once", check::a_few_bytes_and_the_fin_at_once),
@@ -50,15 +48,5 @@ fn ends_with_all_that_it_started(server: Server) {
     let pids = cpu::processes(server.pid()).unwrap();
     assert!(pids.contains(&server.pid()));
     drop(server);
-    let mut looks = PATIENCE.as_millis() / 10;
-    while pids.iter().any(|&pid| runs(pid)) {
-        looks = looks.checked_sub(1).expect("something that the server started runs on");
-        thread::sleep(PATIENCE / 3000);
-    }
-}
-
-/// Whether there is such a process, and not just its number until somebody asks how it ended.
-fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with(['Z', 'X']))
+    wait_until("nothing that the server started runs", || !pids.iter().any(|&pid| runs(pid)));
 }

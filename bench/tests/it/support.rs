@@ -58,3 +58,20 @@ pub(crate) fn while_it_stands_still<T>(server: &Server, act: impl FnOnce() -> T)
     send(nix::sys::signal::Signal::SIGCONT);
     done
 }
+
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut looks = PATIENCE.as_millis() / 10;
+    while !is_so() {
+        looks = looks.checked_sub(1).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain until {what}"));
+        std::thread::sleep(PATIENCE / 3000);
+    }
+}
+
+/// Whether there is such a process, and not just its number until somebody asks how it ended.
+#[cfg(target_os = "linux")]
+pub(crate) fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with(['Z', 'X']))
+}
