@@ -196,11 +196,11 @@ struct Timer {
     after: Box<types::Timespec>,
 }
 
+/// The last of [`DEMANDS`] that asks for deferred task work.
+const DEFERRED: usize = 1;
 /// From what is best to what every kernel with io_uring takes (SUBMIT_ALL is 5.18, COOP_TASKRUN 5.19, SINGLE_ISSUER
 /// 6.0, DEFER_TASKRUN 6.1, NO_SQARRAY 6.6). Deferred task work alone is worth half of the throughput at thousands
 /// of connections.
-/// The last of them that asks for deferred task work.
-const DEFERRED: usize = 1;
 const DEMANDS: [fn(&mut io_uring::Builder); 4] = [
     |builder| {
         DEMANDS[1](builder);
