@@ -137,11 +137,13 @@ impl Server {
         let (engine, descriptors, echoes) = (chosen.kind, config.descriptors, config.listen.len());
         let mut server =
             Self { engine, descriptors, addrs, echoes, ledger, drain, workers: Vec::new(), sockets };
+        // More than processors would interrupt one another at each message, and so take in fewer at a time.
+        let take_turns = config.workers > config::processors();
         let mut readies = Vec::new();
         for sources in sources {
             let (ready, heard) = Ready::channel();
             readies.push(heard);
-            if let Err(error) = server.spawn(sources, config, &places, ready) {
+            if let Err(error) = server.spawn(sources, config, &places, take_turns, ready) {
                 server.give_up();
                 return Err(StartError::Worker(error));
             }
@@ -230,6 +232,7 @@ impl Server {
         sources: Vec<Source>,
         config: &Config,
         places: &Arc<Places>,
+        take_turns: bool,
         ready: Ready,
     ) -> io::Result<()> {
         let metrics = Arc::new(Metrics::default());
@@ -252,8 +255,6 @@ impl Server {
         };
         let run = engine::run(self.engine, self.descriptors);
         let sockets = Arc::clone(&self.sockets);
-        // They would interrupt one another at each message, and so take in fewer at a time.
-        let take_turns = config.workers > config::processors();
         let thread =
             std::thread::Builder::new().name(format!("worker-{}", self.workers.len())).spawn(move || {
                 // Given back after the last close of this worker.

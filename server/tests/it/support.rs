@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub(crate) use engine::Engine;
 pub(crate) use peer::{Part, Peer};
 pub(crate) use program::Program;
+#[cfg(target_os = "linux")]
+pub(crate) use program::stat;
 #[cfg(not(windows))]
 pub(crate) use program::{Finished, run_to_end};
 pub(crate) use running::{Running, config, graceful, outcomes};

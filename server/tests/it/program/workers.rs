@@ -6,7 +6,7 @@ use std::thread;
 
 use finwait_server::engine::EngineKind;
 
-use crate::support::{Program, graceful};
+use crate::support::{Program, graceful, stat};
 
 /// sched(7): SCHED_OTHER and SCHED_BATCH.
 const OTHER: &str = "0";
@@ -28,13 +28,11 @@ fn policies(engine: EngineKind, workers: usize) -> Vec<String> {
     let program = Program::start(engine, &["--workers", &workers.to_string()]);
     let peer = program.connect_and_echo();
     let tasks = fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap().flatten();
-    let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap());
-    let policies = stats.filter(|stat| stat.contains("(worker-")).map(|stat| {
-        let fields = stat.rsplit_once(") ").unwrap().1;
-        // Field 41 of proc(5), which counts from 1 and has two before these.
-        fields.split_whitespace().nth(38).unwrap().to_owned()
-    });
-    let policies = policies.collect();
+    let workers = tasks
+        .map(|task| task.path())
+        .filter(|task| fs::read_to_string(task.join("comm")).unwrap().starts_with("worker-"));
+    // Field 41 of proc(5).
+    let policies = workers.map(|task| stat(&task.join("stat").to_string_lossy())[38].clone()).collect();
     peer.fin();
     peer.echo_and_eof();
     assert_eq!(program.end().tally, graceful(1, 1));

@@ -297,9 +297,9 @@ impl Drop for Program {
     }
 }
 
-/// The fields of a `stat` file from the state on; the name before it may contain blanks.
+/// The fields of a `stat` file from the state on, the third of proc(5); the name before it may contain blanks.
 #[track_caller]
-fn stat(path: &str) -> Vec<String> {
+pub(crate) fn stat(path: &str) -> Vec<String> {
     let stat = fs::read_to_string(path).unwrap();
     let fields = stat.rsplit_once(") ").unwrap().1;
     fields.split_whitespace().map(str::to_owned).collect()
